@@ -1,0 +1,389 @@
+"""The contract: every event on every topic as a frozen pydantic model; the JSON Schemas derive from these.
+
+Values are CloudEvents 1.0 in structured JSON. A published version (`….v1`) only ever gains optional fields; a breaking
+change is a new `type`. Times are RFC 3339 in UTC; milliseconds where a field says `_ms`; shares lie in 0..1.
+These models describe and check; the hot path (frames.py, policy/agent.py) reads and writes the same bytes faster.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+ID_LIMIT = 256
+SOURCE_LIMIT = 1024
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # control characters in an id would corrupt logs, terminals and CSV
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LIMIT, pattern=NO_CONTROLS)]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=SOURCE_LIMIT, pattern=NO_CONTROLS)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ModelVersion = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_CONTROLS)]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(ge=0)]
+Offset = Annotated[int, Field(ge=0)]
+
+
+class Effect(StrEnum):
+    """What a rule asks for; the strictest matching one wins, none matching means allow."""
+
+    ALLOW = "allow"
+    LOG = "log"
+    HOLD = "hold"
+    BLOCK = "block"
+
+    @property
+    def strictness(self) -> int:
+        """0 for allow up to 3 for block."""
+        return STRICTNESS.index(self)
+
+
+STRICTNESS = (Effect.ALLOW, Effect.LOG, Effect.HOLD, Effect.BLOCK)
+
+
+class Severity(StrEnum):
+    """How bad a flag or an incident is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Mode(StrEnum):
+    """`gate`: in the path. `observe`: beside it; verdicts say what would have happened."""
+
+    GATE = "gate"
+    OBSERVE = "observe"
+
+
+class Kind(StrEnum):
+    """What a record on a decisions topic turned out to be."""
+
+    DECISION = "decision"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    MALFORMED = "malformed"
+    UNDECLARED = "undeclared"
+
+
+class SignalStatus(StrEnum):
+    """A monitor's present judgement; `none` until it has computed anything."""
+
+    NONE = "none"
+    INSUFFICIENT = "insufficient"
+    OK = "ok"
+    WARN = "warn"
+    ALARM = "alarm"
+
+
+class Frozen(BaseModel):
+    """Immutable; unknown fields are kept out of the way (later versions of v1 may add optional ones)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class CloudEvent(Frozen):
+    """CloudEvents 1.0 context attributes that every event here shares."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Id
+    """Unique within `source`; never reused for other content."""
+    source: Source
+    """Who speaks, as a URI reference."""
+    time: datetime | None = None
+    """When it happened (UTC). For our own events: the lane's `now`, never a wall clock."""
+    datacontenttype: Literal["application/json"] | None = None
+    correlationid: Id | None = None
+    causationid: Id | None = None
+    traceparent: str | None = None
+
+
+class ModelRef(Frozen):
+    """The model that decided."""
+
+    name: Name
+    version: ModelVersion
+
+
+class Output(Frozen):
+    """What the model said."""
+
+    label: Annotated[str, StringConstraints(max_length=256)] | None = None
+    score: float | None = None
+    """In the model's own unit, usually 0..1; finite."""
+    confidence: Share | None = None
+    text: str | None = None
+    """Generated text, where the model writes."""
+
+
+class Action(Frozen):
+    """What an agent proposes to do."""
+
+    tool: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class DecisionData(Frozen):
+    """One model output that somebody would act on."""
+
+    model: ModelRef
+    caller: Id | None = None
+    """Who asked, as the producer declares it."""
+    purpose: Id | None = None
+    features: dict[str, float | str | None] = Field(default_factory=dict)
+    prompt: str | None = None
+    output: Output | None = None
+    action: Action | None = None
+    feature_attributions: dict[str, float] | None = None
+    latency_ms: Milliseconds | None = None
+    groups: dict[str, str | None] | None = None
+    """Protected attributes, for those who accept that they ride along; policies never see them."""
+
+
+class Decision(CloudEvent):
+    """A decision of a model or agent: a prediction, a generated text or a proposed action. Identified by (source, id)."""
+
+    type: Literal["governance.decision.v1"] = "governance.decision.v1"
+    subject: Id | None = None
+    """Whom it is about; the record's key where there is one."""
+    data: DecisionData
+
+
+class Position(Frozen):
+    """A place in Kafka."""
+
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    offset: Offset
+
+
+class AsOf(Frozen):
+    """The next offsets to read of the standing topics when the lane decided."""
+
+    config: Offset
+    signals: Offset
+    safeguards: Offset
+
+
+class Reason(Frozen):
+    """Why: a rule that matched, one that could not be evaluated, a safeguard, or a fault of the record itself."""
+
+    rule: str
+    """`<policy>/<rule id>`, or `safeguard/<id>`, or `record/<kind>`."""
+    effect: Effect
+    """What it asked for."""
+    outcome: Literal["matched", "unknown"] = "matched"
+    applied: bool = True
+    """False where the policy is in audit mode: recorded, not applied."""
+
+
+class Commitment(Frozen):
+    """A salted hash of the decision's exact bytes: binding without disclosing (docs/formats.md)."""
+
+    alg: Literal["sha256"] = "sha256"
+    key: str
+    """Id of the salt key."""
+    value: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class VerdictData(Frozen):
+    """What the policy agent decided for one record."""
+
+    decision: Position
+    stage: Literal["gate", "final"]
+    mode: Mode
+    kind: Kind
+    effect: Effect | None
+    """Null for a duplicate; block for conflict, malformed and undeclared."""
+    resolution: Literal["approved", "edited", "rejected", "responded", "expired", "cancelled"] | None = None
+    """Only at the final stage of a held decision."""
+    model: Name | None = None
+    version: ModelVersion | None = None
+    reasons: tuple[Reason, ...] = ()
+    skewed: bool = False
+    """The producer's clock and the broker's differ by more than the model's `max_skew`."""
+    as_of: AsOf
+    config: Digest
+    """Digest of the configuration that decided."""
+    code: str
+    """Version of the code that decided."""
+    commitment: Commitment
+
+
+class Verdict(CloudEvent):
+    """One verdict; its id is `<topic>/<partition>/<offset>/<stage>` of the decision."""
+
+    type: Literal["governance.verdict.v1"] = "governance.verdict.v1"
+    data: VerdictData
+
+
+class FlagData(Frozen):
+    """Something a person should know of; one a dedup_key and batch."""
+
+    dedup_key: str
+    """JSON array [rule, monitor, safeguard or fault id, model, version, segment], null where there is none."""
+    severity: Severity
+    team: str | None = None
+    effect: Effect | None = None
+    reason: str
+    """The rendered reason of the first decision it counts."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    count: Annotated[int, Field(ge=1)]
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    first_offset: Offset
+    last_offset: Offset
+    sample: tuple[Offset, ...]
+    """At most 20 offsets, the first ones."""
+
+
+class Flag(CloudEvent):
+    """A flag; its id is its dedup_key and the position of the decision it starts at."""
+
+    type: Literal["governance.flag.v1"] = "governance.flag.v1"
+    data: FlagData
+
+
+class ConfigurationEvent(CloudEvent):
+    """The configuration in force: one canonical document, applied whole. Key `current`."""
+
+    type: Literal["governance.configuration.v1"] = "governance.configuration.v1"
+    data: dict[str, Any]
+    """{digest, document, applied_by, note}; `document` is what agents/configuration.py describes."""
+
+
+class SignalData(Frozen):
+    """A monitor's judgement of a model version and segment."""
+
+    model: Name
+    version: ModelVersion
+    monitor: Name
+    segment: str | None = None
+    group: str | None = None
+    status: SignalStatus
+    estimate: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    n: Annotated[int, Field(ge=0)] | None = None
+    e_value: float | None = None
+    guarantee: Literal["proved", "simulated", "rule of thumb"] | None = None
+
+
+class Signal(CloudEvent):
+    """A signal. Key: JSON array [model, version, monitor, segment, group]."""
+
+    type: Literal["governance.signal.v1"] = "governance.signal.v1"
+    data: SignalData
+
+
+class WatermarkData(Frozen):
+    """How far a model's monitors have come, in broker time."""
+
+    model: Name
+    lag_ms: Milliseconds
+
+
+class Watermark(CloudEvent):
+    """A monitor lane's watermark on `signals`. Key: JSON array ["watermark", model]."""
+
+    type: Literal["governance.watermark.v1"] = "governance.watermark.v1"
+    data: WatermarkData
+
+
+class SafeguardData(Frozen):
+    """A standing order."""
+
+    kind: Literal["quarantine", "fallback", "hold_all", "pause_caller", "limit_rate"]
+    model: Name
+    version: ModelVersion | None = None
+    caller: Id | None = None
+    active: bool
+    reason: str = ""
+
+
+class Safeguard(CloudEvent):
+    """A safeguard. Key: its id."""
+
+    type: Literal["governance.safeguard.v1"] = "governance.safeguard.v1"
+    data: SafeguardData
+
+
+class SnapshotData(Frozen):
+    """A lane's state as of its input offsets. A lane folds from here to its committed offsets with output suppressed."""
+
+    lane: str
+    """The transactional id; also the record's key."""
+    offsets: dict[str, Offset]
+    """`<topic>/<partition>` → next offset to read."""
+    sequence: dict[str, Annotated[int, Field(ge=0)]]
+    """Output `<topic>/<partition>` → the next `govern-seq`."""
+    now_ms: int
+    """Running maximum of broker times; -1 before the first record."""
+    clocks: dict[str, int] = Field(default_factory=dict)
+    """Model → running maximum of its event times in ms, for models with `clock: event`."""
+    window_from: dict[str, Offset] = Field(default_factory=dict)
+    """`<topic>/<partition>` → the first offset that may count in the duplicate window."""
+    state: dict[str, Any] = Field(default_factory=dict)
+    """What the agent keeps beyond that."""
+
+
+class Snapshot(CloudEvent):
+    """A snapshot of a lane."""
+
+    type: Literal["governance.snapshot.v1"] = "governance.snapshot.v1"
+    data: SnapshotData
+
+
+class InputRange(Frozen):
+    """Offsets [start, end) of one input partition."""
+
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    start: Offset
+    end: Offset
+
+
+class ManifestData(Frozen):
+    """Which offset ranges one transaction of a lane with several inputs took, in the fixed topic order."""
+
+    lane: str
+    number: Annotated[int, Field(ge=0)]
+    inputs: tuple[InputRange, ...]
+
+
+class Manifest(CloudEvent):
+    """A manifest; its id is `<transactional id>/<number>`."""
+
+    type: Literal["governance.manifest.v1"] = "governance.manifest.v1"
+    data: ManifestData
+
+
+class TickData(Frozen):
+    """Nothing but its broker time matters."""
+
+    number: Annotated[int, Field(ge=0)]
+
+
+class Tick(CloudEvent):
+    """One a second from the supervisor: how time passes for a lane while nothing else arrives."""
+
+    type: Literal["governance.tick.v1"] = "governance.tick.v1"
+    data: TickData
+
+
+EVENTS: tuple[type[CloudEvent], ...] = (
+    Decision,
+    Verdict,
+    Flag,
+    ConfigurationEvent,
+    Signal,
+    Watermark,
+    Safeguard,
+    Snapshot,
+    Manifest,
+    Tick,
+)
