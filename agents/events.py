@@ -145,7 +145,7 @@ class DecisionData(Frozen):
 
 
 class Decision(CloudEvent):
-    """A decision of a model or agent: a prediction, a generated text or a proposed action. Identified by (source, id)."""
+    """A prediction, a generated text or an agent's proposed action. Identified by (source, id)."""
 
     type: Literal["governance.decision.v1"] = "governance.decision.v1"
     subject: Id | None = None
@@ -248,12 +248,23 @@ class Flag(CloudEvent):
     data: FlagData
 
 
+class ConfigurationData(Frozen):
+    """One canonical document and its digest."""
+
+    digest: Digest
+    """`sha256:<hex>` of the document's canonical bytes."""
+    document: dict[str, Any]
+    """What agents/configuration.py describes, defaults left out."""
+    applied_by: str | None = None
+    """Who applied it, as the command knows."""
+    note: str | None = None
+
+
 class ConfigurationEvent(CloudEvent):
     """The configuration in force: one canonical document, applied whole. Key `current`."""
 
     type: Literal["governance.configuration.v1"] = "governance.configuration.v1"
-    data: dict[str, Any]
-    """{digest, document, applied_by, note}; `document` is what agents/configuration.py describes."""
+    data: ConfigurationData
 
 
 class SignalData(Frozen):
@@ -313,7 +324,7 @@ class Safeguard(CloudEvent):
 
 
 class SnapshotData(Frozen):
-    """A lane's state as of its input offsets. A lane folds from here to its committed offsets with output suppressed."""
+    """A lane's state as of its input offsets; it folds from here to its committed offsets, output suppressed."""
 
     lane: str
     """The transactional id; also the record's key."""
