@@ -1,1 +1,1 @@
-"""Everything with a side effect: topics, lanes, Ray actors, the local broker, stores and the CLI."""
+"""Everything with a side effect: settings, topics, lanes, Ray actors, local broker, stores, CLI. May import agents."""

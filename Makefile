@@ -1,0 +1,52 @@
+# Everything runs from a clean clone on a machine with Python >= 3.11 and make; .venv is built on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-all check format bench clean lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the locked dependencies (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+venv: $(STAMP) ## Make .venv with the locked dependencies
+
+demo: $(STAMP) ## Govern 12,000 real credit decisions and check the result
+	@$(BIN)/govern demo
+
+test: $(STAMP) ## Run the tests (under 15 minutes)
+	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered
+
+test-all: $(STAMP) ## Run the long tests too: three brokers, long crash runs
+	$(PYTEST)
+
+check: $(STAMP) ## Format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) -q -p no:cacheprovider tests/unit/test_architecture.py
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Measure lanes, rules and Merkle logs against a plain pass-through
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## Resolve requirements.lock anew (needs uv; the file holds hashes, no addresses)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
+
+clean: ## Remove what was built; var/ (data, evidence) stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

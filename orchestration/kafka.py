@@ -1,0 +1,147 @@
+"""Connections of a lane to Kafka: consumers that never skip, a transactional producer tuned once, and errors sorted.
+
+Everything that this project learnt about the client is in this file, so that lanes and benchmarks use the same tuning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.producer import sender
+from aiokafka.structs import OffsetAndMetadata
+
+from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, OffsetsLost, Retryable
+from orchestration.settings import MIB, Settings
+
+RETRY_BACKOFF_MS = 3
+# aiokafka waits this long when a transaction's first AddPartitions meets CONCURRENT_TRANSACTIONS; 20 ms is its default,
+# and the marker of the previous transaction is written in 1-3 ms.
+sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000
+
+_FENCED = (
+    kafka_errors.ProducerFenced,
+    kafka_errors.InvalidProducerEpoch,
+    kafka_errors.UnknownProducerId,
+)
+_OFFSETS = (kafka_errors.OffsetOutOfRangeError, kafka_errors.NoOffsetForPartitionError)
+_REFUSED = (
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.UnsupportedSaslMechanismError,
+)
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordTooLargeError, kafka_errors.RecordListTooLargeError)
+
+
+def sort_error(error: BaseException) -> GovernanceError:
+    """One of the three kinds for whatever a client raised; unknown faults of Kafka are Retryable, others Fatal."""
+    if isinstance(error, GovernanceError):
+        return error
+    if isinstance(error, _FENCED):
+        return Fenced(f"another process owns this lane now ({type(error).__name__})")
+    if isinstance(error, _OFFSETS):
+        return OffsetsLost(f"the offsets to read from are gone: {error}")
+    if isinstance(error, _REFUSED):
+        return Misconfigured(f"Kafka refuses: {error!r}; `govern topics plan` lists the ACLs that each agent needs")
+    if isinstance(error, _TOO_LARGE):
+        return Misconfigured(f"Kafka finds a record too large: {error!r}; raise max.message.bytes as `govern topics plan` says")
+    if isinstance(error, kafka_errors.KafkaError | OSError | TimeoutError | asyncio.TimeoutError):
+        return Retryable(f"Kafka: {error!r}")
+    return Fatal(f"a fault of the program: {error!r}")
+
+
+class Broker:
+    """Makes tuned clients for one deployment; every client is started when handed out and must be closed with `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def consumer(self, *topics: tuple[str, int], from_start: bool = False, largest: int = 0) -> AIOKafkaConsumer:
+        """A read_committed consumer with a static assignment; it raises rather than skip when offsets are out of range."""
+        fetch = max(8 * MIB, 2 * self.settings.output_bytes, largest)
+        consumer = AIOKafkaConsumer(
+            **self.settings.client(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if from_start else "none",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=fetch,
+            fetch_max_bytes=2 * fetch,
+            fetch_max_wait_ms=100,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            metadata_max_age_ms=60_000,
+        )
+        await consumer.start()
+        consumer.assign([TopicPartition(*topic) for topic in topics])
+        return consumer
+
+    async def producer(self, transactional_id: str) -> AIOKafkaProducer:
+        """A transactional producer; starting it fences every earlier owner of the id and ends its open transaction."""
+        producer = AIOKafkaProducer(
+            **self.settings.client(),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=self.settings.transaction_timeout_ms,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=self.settings.output_bytes - 1024,
+            max_request_size=2 * self.settings.output_bytes,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            request_timeout_ms=self.settings.transaction_timeout_ms,
+            metadata_max_age_ms=60_000,
+        )
+        await producer.start()
+        return producer
+
+    async def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Committed offsets of a group without joining it; partitions that have none are left out."""
+        admin = AIOKafkaAdminClient(**self.settings.client())
+        await admin.start()
+        try:
+            found: Mapping[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
+                group, partitions=[TopicPartition(*place) for place in partitions]
+            )
+        finally:
+            await admin.close()
+        return {(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+    async def read_all(self, topic: str, partition: int = 0) -> list[Any]:
+        """Every committed record of a partition up to the last stable offset at the time of the call."""
+        consumer = await self.consumer((topic, partition), from_start=True)
+        try:
+            place = TopicPartition(topic, partition)
+            start = (await consumer.beginning_offsets([place]))[place]
+            end = (await consumer.end_offsets([place]))[place]
+            return await read_range(consumer, place, start, end)
+        finally:
+            await close(consumer)
+
+
+async def read_range(consumer: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> list[Any]:
+    """Committed records with start <= offset < end; markers and aborted records in between have no record."""
+    records: list[Any] = []
+    if start >= end:
+        return records
+    consumer.seek(place, start)
+    while await consumer.position(place) < end:
+        batches = await consumer.getmany(place, timeout_ms=200, max_records=20_000)
+        records += batches.get(place, ())
+    while records and records[-1].offset >= end:
+        records.pop()
+    return records
+
+
+async def close(*clients: AIOKafkaConsumer | AIOKafkaProducer | None) -> None:
+    """Stop clients without waiting long for brokers that may be gone."""
+    for client in clients:
+        if client is not None:
+            try:
+                await asyncio.wait_for(client.stop(), 3)
+            except (TimeoutError, kafka_errors.KafkaError, OSError, asyncio.CancelledError):
+                continue

@@ -1,0 +1,458 @@
+"""A lane: one agent kind on one partition. Every committed input record takes effect exactly once, whatever dies when.
+
+The loop is the design's seven steps (docs/design.md, section 5); each has a kill point, and tests kill the process there.
+Kafka is the only memory: after an abort, or a commit whose result is unknown, the lane drops producer, consumer and state
+and opens again from its transactional id; a commit is never retried in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import tenacity
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, NotReady, OffsetsLost, Retryable
+from agents.events import Snapshot, SnapshotData
+from agents.records import Header, Record
+from orchestration.kafka import Broker, close, read_range, sort_error
+from orchestration.kill_points import KillPoints, Point, die
+
+log = logging.getLogger("governance.lane")
+
+IDLE_MS = 100  # how long a fetch waits when nothing is there; also how soon an idle lane sees a new configuration
+RECOMMIT_S = 86_400.0  # offsets of manually assigned partitions expire after 7 days without a commit
+WAIT_FOR_STANDING_S = 0.25
+
+Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+Outputs = Mapping[tuple[str, int], Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneName:
+    """Which lane; `topic` is the full Kafka name of its main topic."""
+
+    prefix: str
+    agent: str
+    topic: str
+    partition: int
+
+    @property
+    def transactional_id(self) -> str:
+        return f"{self.prefix}.{self.agent}.{self.topic}.{self.partition}"
+
+    @property
+    def group(self) -> str:
+        return f"{self.prefix}.{self.agent}"
+
+    def __str__(self) -> str:
+        return f"{self.agent}/{self.topic}/{self.partition}"
+
+
+class Work(Protocol):
+    """What a lane runs. A new one is made at every start; on any failure it is thrown away with all it remembers."""
+
+    reach: int
+    """How many committed records before the committed offset it must see again at a start (0: none)."""
+
+    def restore(self, snapshot: SnapshotData | None) -> None:
+        """Take the state of a snapshot; None: this lane has never committed anything."""
+
+    def recall(self, records: Sequence[Record]) -> None:
+        """See records from before the snapshot again (at most `reach`), for what only looks back."""
+
+    def fold(self, records: Sequence[Record]) -> None:
+        """Take records between the snapshot and the committed offset into the state, without output."""
+
+    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
+        """Step 3, pure: what this batch writes, by (full topic name, partition)."""
+
+    def prepare(self) -> None:
+        """Make durable outside Kafka what the transaction will refer to; idempotent. Runs before the transaction."""
+
+    def settle(self) -> None:
+        """Finish outside Kafka what the committed transaction allows; idempotent, repeated at a start if it was cut off."""
+
+    def snapshot(self) -> SnapshotData | None:
+        """The present state without lane, offsets; None where this agent keeps none beyond its outputs."""
+
+    @property
+    def snapshot_due(self) -> bool:
+        """True where the next transaction must carry a snapshot whatever the clock says."""
+
+
+class Standing(Protocol):
+    """The standing topics as a lane sees them between two batches."""
+
+    async def open(self) -> None:
+        """Read config, signals and safeguards to the ends seen now; raises NotReady without a configuration."""
+
+    async def poll(self) -> Any:
+        """What stands now, with its as_of: never blocks."""
+
+    async def close(self) -> None:
+        """Give the connection back."""
+
+
+@dataclass
+class LaneStatus:
+    """What `govern status` shows of a lane; plain values only."""
+
+    lane: str
+    state: str = "starting"
+    """starting, waiting, running, retrying, stopped, fenced, failed."""
+    detail: str = ""
+    next_offset: int = 0
+    lag: int = 0
+    records: int = 0
+    transactions: int = 0
+    restarts: int = 0
+    configuration: str | None = None
+    committed_at: float = 0.0
+    """Seconds since 1970, UTC, of the last commit; 0 before the first."""
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a batch is complete: by size, or by age since its first record."""
+
+    records: int
+    age_ms: int
+    snapshot_ms: int
+    commit_timeout_s: float = 10.0
+
+
+@dataclass
+class Lane:
+    """Runs one Work on one partition until stopped, fenced or failed."""
+
+    name: LaneName
+    broker: Broker
+    make: Callable[[], Work]
+    pace: Pace
+    standing: Callable[[], Standing] | None = None
+    status: LaneStatus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.status = LaneStatus(str(self.name))
+        self._place = TopicPartition(self.name.topic, self.name.partition)
+        self._kill = KillPoints(str(self.name))
+        self._stopping = False
+        self._snapshots = self.broker.settings.topic("snapshots")
+        self._producer: AIOKafkaProducer | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._stands: Standing | None = None
+
+    def stop(self) -> None:
+        """Ask the lane to end after the batch in hand; `run` then returns."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Live until `stop`; Retryable faults start the lane again with back-off, Fatal ones are raised."""
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(Retryable),
+                wait=tenacity.wait_random_exponential(multiplier=0.05, max=5),
+                before_sleep=self._retrying,
+            ):
+                with attempt:
+                    await self._live()
+            self.status.state = "stopped"
+        except Fatal as error:
+            self.status.state = "fenced" if isinstance(error, Fenced) else "failed"
+            self.status.detail = str(error)
+            log.error("lane %s ended: %s", self.name, error)
+            raise
+
+    def _retrying(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.status.restarts += 1
+        self.status.state, self.status.detail = "retrying", str(error)
+        log.warning("lane %s starts again: %s", self.name, error)
+
+    async def _live(self) -> None:
+        """One life: from opening to a stop or the first failure, sorted into one of the three kinds."""
+        try:
+            work, offset = await self._open()
+            self.status.state, self.status.detail = "running", ""
+            await self._loop(work, offset)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # the lane's edge: whatever it is becomes Retryable, Poison or Fatal
+            sorted_error = sort_error(error)
+            if isinstance(sorted_error, OffsetsLost | Misconfigured):
+                await self._cry(sorted_error)
+            if sorted_error is error:
+                raise
+            raise sorted_error from error
+        finally:
+            await self._drop()
+
+    async def _loop(self, work: Work, offset: int) -> None:
+        idle_since = time.monotonic()
+        snapshot_at = 0.0  # the first transaction of a life always carries one
+        while not self._stopping:
+            records = await self._fetch()  # 1. fetch (read_committed)
+            self._kill.reach("fetched") if records else None
+            standing = await self._stands.poll() if self._stands else None  # 2. note as_of
+            self._note(standing, offset)
+            if not records:
+                if time.monotonic() - idle_since > RECOMMIT_S:
+                    await self._transact({}, offset)
+                    idle_since = time.monotonic()
+                continue
+            self._kill.reach("noted")
+            outputs = dict(work.decide(records, standing))  # 3. decide, purely
+            self._kill.reach("decided")
+            offset = records[-1].offset + 1
+            if time.monotonic() >= snapshot_at or work.snapshot_due:
+                self._add_snapshot(outputs, work, offset)
+                snapshot_at = time.monotonic() + self.pace.snapshot_ms / 1000
+            await asyncio.to_thread(work.prepare) if work.reach == 0 else None
+            self._kill.reach("prepared")
+            await self._transact(outputs, offset)  # 4. begin … 7. commit
+            work.settle()
+            self._kill.reach("settled")
+            idle_since = time.monotonic()
+            self.status.records += len(records)
+            self.status.committed_at = time.time()
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> tuple[Work, int]:
+        """Fence, then committed offsets, then standing topics and snapshot: in this order, or a zombie could still write."""
+        self.status.state = "starting"
+        self._producer = await self.broker.producer(self.name.transactional_id)
+        committed = (await self.broker.committed(self.name.group, [self._place])).get(tuple(self._place))
+        self._consumer = await self.broker.consumer(tuple(self._place))
+        begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
+        end = (await self._consumer.end_offsets([self._place]))[self._place]
+        snapshot = await self._read_snapshot(surely=committed is None)
+        offset = self._first_offset(committed, snapshot, begin, end)
+        await self._open_standing()
+        work = self.make()
+        work.restore(snapshot)
+        await self._look_back(work, snapshot, begin, offset)
+        self._consumer.seek(self._place, offset)
+        work.settle()
+        self._kill.reach("opened")
+        return work, offset
+
+    def _first_offset(self, committed: int | None, snapshot: SnapshotData | None, begin: int, end: int) -> int:
+        if committed is None:
+            if snapshot is not None:
+                raise OffsetsLost(
+                    f"{self.name} has written before, but its committed offset is gone (group {self.name.group}); "
+                    "to go on from its last snapshot run `govern lanes resume`, after finding out why"
+                )
+            return begin
+        if snapshot is None:
+            raise OffsetsLost(f"{self.name} has a committed offset but no snapshot on {self._snapshots}")
+        if not begin <= committed <= end:
+            raise OffsetsLost(
+                f"{self.name} must read from offset {committed}, but {self.name.topic}/{self.name.partition} holds "
+                f"{begin} to {end}: records were deleted before they were judged"
+            )
+        return committed
+
+    async def _open_standing(self) -> None:
+        if self.standing is None:
+            return
+        self._stands = self.standing()
+        while not self._stopping:
+            try:
+                return await self._stands.open()
+            except NotReady as error:
+                self.status.state, self.status.detail = "waiting", str(error)
+                await asyncio.sleep(WAIT_FOR_STANDING_S)
+
+    async def _read_snapshot(self, *, surely: bool) -> SnapshotData | None:
+        """This lane's newest committed snapshot.
+
+        Other lanes' open transactions may hide the newest records of the topic for some seconds. An older snapshot
+        only costs time; but that there is none (`surely`) is known only when everything written so far is visible.
+        """
+        place, key = TopicPartition(self._snapshots, 0), self.name.transactional_id.encode()
+        consumer = await self.broker.consumer(tuple(place), from_start=True)
+        found: SnapshotData | None = None
+        try:
+            start = (await consumer.beginning_offsets([place]))[place]
+            stable = (await consumer.end_offsets([place]))[place]
+            for record in await read_range(consumer, place, start, stable):
+                if record.key == key and record.value is not None:
+                    found = Snapshot.model_validate_json(record.value).data
+            if found is None and surely:
+                written = await self.broker.written(self._snapshots, 0)
+                for record in await read_range(consumer, place, stable, written):
+                    if record.key == key and record.value is not None:
+                        found = Snapshot.model_validate_json(record.value).data
+        finally:
+            await close(consumer)
+        return found
+
+    async def _look_back(self, work: Work, snapshot: SnapshotData | None, begin: int, offset: int) -> None:
+        """Show the work what it needs from before the committed offset: first what it recalls, then what it folds."""
+        assert self._consumer is not None
+        here = f"{self.name.topic}/{self.name.partition}"
+        fold_from = snapshot.offsets.get(here, offset) if snapshot else offset
+        if fold_from < begin:
+            raise OffsetsLost(f"{self.name} must fold from {fold_from}, but the topic begins at {begin}")
+        floor = max(begin, snapshot.window_from.get(here, begin) if snapshot else begin)
+        start, step = min(fold_from, offset), max(work.reach, 1)
+        recalled: list[Record] = []
+        while work.reach and start > floor and len(recalled) < work.reach:  # markers take offsets: look further back
+            earlier = max(floor, start - step)
+            recalled = await read_range(self._consumer, self._place, earlier, start) + recalled
+            start, step = earlier, step * 2
+        work.recall(recalled[-work.reach :] if work.reach else [])
+        if fold_from < offset:
+            work.fold(await read_range(self._consumer, self._place, fold_from, offset))
+
+    # -- a batch ---------------------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> list[Any]:
+        """What is there, up to a batch; with an age, waits that long after the first record for more."""
+        assert self._consumer is not None
+        pace = self.pace
+        records: list[Any] = (
+            await self._consumer.getmany(self._place, timeout_ms=IDLE_MS, max_records=pace.records)
+        ).get(self._place, [])
+        if records and pace.age_ms:
+            until = time.monotonic() + pace.age_ms / 1000
+            while len(records) < pace.records and not self._stopping and (left := until - time.monotonic()) > 0:
+                records += (
+                    await self._consumer.getmany(
+                        self._place,
+                        timeout_ms=min(IDLE_MS, int(left * 1000) + 1),
+                        max_records=pace.records - len(records),
+                    )
+                ).get(self._place, [])
+        return records
+
+    def _note(self, standing: Any, offset: int) -> None:
+        assert self._consumer is not None
+        self.status.next_offset = offset
+        stable = self._consumer.last_stable_offset(self._place)
+        self.status.lag = max(0, stable - offset) if stable is not None and stable >= 0 else 0
+        if standing is not None:
+            self.status.configuration = standing.digest
+
+    def _add_snapshot(self, outputs: dict[tuple[str, int], Sequence[Message]], work: Work, offset: int) -> None:
+        state = work.snapshot()
+        if state is None:
+            return
+        key = self.name.transactional_id
+        state = state.model_copy(
+            update={"lane": key, "offsets": {f"{self.name.topic}/{self.name.partition}": offset, **state.offsets}}
+        )
+        moment = datetime.fromtimestamp(max(state.now_ms, 0) / 1000, UTC)
+        event = Snapshot(id=f"{key}/{offset}", source=f"/{self.name.prefix}/{self.name.agent}", time=moment, data=state)
+        value = event.model_dump_json(exclude_none=True).encode()
+        outputs[self._snapshots, 0] = [*outputs.get((self._snapshots, 0), ()), (key.encode(), value, ())]
+
+    async def _transact(self, outputs: Outputs, offset: int) -> None:
+        """Steps 4 to 7; any failure leaves nothing behind and ends this life of the lane."""
+        producer = self._producer
+        assert producer is not None
+        await producer.begin_transaction()  # 4. begin
+        self._kill.reach("begun")
+        sent = []
+        for number, (place, messages) in enumerate(outputs.items()):  # 5. write every output
+            sent += await _append(producer, place, messages)
+            if number == 0 and self._kill.at == "half-written":
+                await asyncio.gather(*sent)
+                self._kill.reach("half-written")
+        if self._kill.at in ("written", "offsets-sent"):
+            await asyncio.gather(*sent)  # a kill here must leave records behind an open transaction
+        self._kill.reach("written")
+        await producer.send_offsets_to_transaction({self._place: offset}, self.name.group)  # 6. write the input offsets
+        self._kill.reach("offsets-sent")
+        await asyncio.gather(*sent)
+        await self._commit(producer)  # 7. commit: only now does the new state replace the old
+        self._kill.reach("committed")
+        self.status.transactions += 1
+
+    async def _commit(self, producer: AIOKafkaProducer) -> None:
+        if self._kill.at == "committing" and self._kill.due():
+            ending = asyncio.ensure_future(producer.commit_transaction())
+            await asyncio.sleep(0.001)  # the request is on its way, the answer is not here yet
+            ending.cancel()
+            die()
+        try:
+            await asyncio.wait_for(producer.commit_transaction(), self.pace.commit_timeout_s)
+        except TimeoutError as error:
+            raise Retryable("the result of a commit is unknown; opening again tells what happened") from error
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    async def _cry(self, error: GovernanceError) -> None:
+        """A critical flag about a lane that cannot go on, in a transaction of its own; best effort, the log has it too."""
+        if self._producer is None:
+            return
+        fault = {OffsetsLost: "offsets-lost"}.get(type(error), "misconfigured")
+        key = json.dumps([f"lane/{fault}", None, None, None], separators=(",", ":"))
+        event = {
+            "specversion": "1.0",
+            "type": "governance.flag.v1",
+            "id": f"{key}/{self.name}",
+            "source": f"/{self.name.prefix}/{self.name.agent}",
+            "data": {
+                "dedup_key": key,
+                "severity": "critical",
+                "reason": str(error)[:1000],
+                "count": 1,
+                "topic": self.name.topic,
+                "partition": self.name.partition,
+                "first_offset": self.status.next_offset,
+                "last_offset": self.status.next_offset,
+                "sample": [],
+            },
+        }
+        message: Message = (key.encode(), json.dumps(event, separators=(",", ":")).encode(), ())
+        with contextlib.suppress(Exception):
+            await self._producer.begin_transaction()
+            await asyncio.gather(*await _append(self._producer, (self.broker.settings.topic("flags"), 0), [message]))
+            await asyncio.wait_for(self._producer.commit_transaction(), self.pace.commit_timeout_s)
+
+    async def _drop(self) -> None:
+        producer, consumer, stands = self._producer, self._consumer, self._stands
+        self._producer = self._consumer = self._stands = None
+        await close(producer, consumer)
+        if stands is not None:
+            await stands.close()
+
+
+async def _append(
+    producer: AIOKafkaProducer, place: tuple[str, int], messages: Sequence[Message]
+) -> list[asyncio.Future[Any]]:
+    """Hand messages to the producer in as few batches as fit; the futures end when the broker has them."""
+    sent = []
+    topic, partition = place
+    batch = producer.create_batch()
+    for key, value, headers in messages:
+        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+            if batch.record_count() == 0:
+                raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
+            batch.close()
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
+    if batch.record_count():
+        batch.close()
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+    return sent
+
+
+__all__ = ["Lane", "LaneName", "LaneStatus", "Message", "Outputs", "Pace", "Point", "Standing", "Work"]

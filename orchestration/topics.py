@@ -1,0 +1,238 @@
+"""Every topic in one table: names, partitions, settings, who writes and who reads. Created or checked, never accepted silently.
+
+`plan` says what a deployment needs; `ensure` creates what is missing and refuses what differs; `grants` lists the ACLs of
+each agent, transactional ids included, for clusters where somebody else makes topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from agents.configuration import Configuration
+from agents.errors import Misconfigured, Retryable
+from orchestration.settings import DAY_MS, Settings
+
+Kept = Literal["time", "long", "compacted", "hours"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One row of the design's table; `partitions` is "n" (as decisions), or a number."""
+
+    name: str
+    partitions: Literal["n", 1]
+    kept: Kept
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    holds: str
+    roomy: bool = False
+    """Takes records 64 KiB larger than decisions does: a decision with our headers."""
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("decisions", "n", "time", ("models",), ("policy", "audit"), "what models decide, as they published it"),
+    Topic("verdicts", "n", "long", ("policy",), ("audit", "clients"), "one verdict a decision record", True),
+    Topic("released", "n", "time", ("policy",), ("business",), "decisions let through, byte for byte", True),
+    Topic("withheld", "n", "time", ("policy",), ("business",), "decisions blocked, with the reason", True),
+    Topic("held", "n", "compacted", ("policy",), ("policy", "reviewers"), "decisions waiting for a person", True),
+    Topic("dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True),
+    Topic("attributes", "n", "compacted", ("business",), ("monitor",), "protected attributes by subject"),
+    Topic("config", 1, "compacted", ("operator",), ("policy", "audit"), "the configuration in force"),
+    Topic("signals", 1, "compacted", ("monitor",), ("policy", "audit"), "monitors' judgements and watermarks"),
+    Topic("safeguards", 1, "compacted", ("operator",), ("policy", "audit"), "standing orders"),
+    Topic("observations", "n", "long", ("monitor",), ("monitor", "audit"), "what monitor lanes counted"),
+    Topic("flags", 1, "long", ("policy", "audit"), ("escalation",), "what a person should know of"),
+    Topic("incidents", 1, "long", ("escalation",), ("audit",), "flags of one cause"),
+    Topic("reviews", 1, "long", ("reviewers",), ("escalation", "audit"), "people's signed answers"),
+    Topic("rulings", 1, "long", ("escalation",), ("policy", "audit"), "accepted results of answers"),
+    Topic("triage", 1, "long", ("triage",), ("escalation", "audit"), "summaries for reviewers"),
+    Topic("notifications", 1, "long", ("escalation",), ("escalation",), "messages to people"),
+    Topic("manifests", 1, "long", ("policy",), ("audit",), "which inputs a transaction of several took"),
+    Topic("ticks", 1, "hours", ("supervisor",), ("policy", "escalation"), "one a second: how time passes"),
+    Topic("snapshots", 1, "compacted", ("policy", "audit"), ("policy", "audit"), "lanes' state"),
+    Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
+)
+BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
+EVIDENCE = (
+    "verdicts",
+    "incidents",
+    "reviews",
+    "rulings",
+    "triage",
+    "config",
+    "safeguards",
+    "signals",
+    "observations",
+    "manifests",
+)
+STANDING = ("config", "signals", "safeguards")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A topic as it shall be in Kafka."""
+
+    name: str
+    partitions: int
+    replication: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permission an agent needs."""
+
+    agent: str
+    resource: Literal["topic", "group", "transactional-id", "cluster"]
+    name: str
+    prefixed: bool
+    operations: tuple[str, ...]
+
+
+def plan(settings: Settings, replication: int) -> list[Planned]:
+    """Every topic of this deployment with its Kafka settings."""
+    return [
+        Planned(
+            settings.topic(topic.name),
+            settings.partitions if topic.partitions == "n" else 1,
+            replication,
+            _settings(topic, settings, replication),
+        )
+        for topic in TOPICS
+    ]
+
+
+def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, str]:
+    size = settings.max_record_bytes if topic.name == "decisions" else settings.output_bytes
+    found = {
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(size),
+        "min.insync.replicas": str(max(1, replication - 1)),
+    }
+    match topic.kept:
+        case "compacted":
+            found |= {"cleanup.policy": "compact", "min.compaction.lag.ms": str(3 * DAY_MS)}
+        case "time":
+            found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * DAY_MS))}
+        case "long":
+            found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.long_retention_days * DAY_MS))}
+        case "hours":
+            found |= {"cleanup.policy": "delete", "retention.ms": str(DAY_MS // 4)}
+    return found
+
+
+def grants(settings: Settings, configuration: Configuration | None = None) -> list[Grant]:
+    """What each agent may do, and nothing more: for ACLs on a cluster of somebody else's."""
+    found: list[Grant] = []
+    for agent in ("policy", "audit", "supervisor", "operator", "models"):
+        writes = [topic.name for topic in TOPICS if agent in topic.writers]
+        reads = [topic.name for topic in TOPICS if agent in topic.readers]
+        found += [Grant(agent, "topic", settings.topic(name), False, ("Read", "Describe")) for name in reads]
+        found += [Grant(agent, "topic", settings.topic(name), False, ("Write", "Describe")) for name in writes]
+        if agent in ("policy", "audit"):
+            found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
+        if agent in ("policy", "audit", "operator"):
+            found.append(
+                Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe"))
+            )
+        if agent == "supervisor":
+            found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
+            found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
+        if agent == "policy" and configuration is not None:
+            found += [Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)]
+    return found
+
+
+def inputs(settings: Settings, configuration: Configuration | None) -> list[str]:
+    """Full names of the topics that policy lanes judge: decisions, mapped sources, callers' own topics."""
+    names = [settings.topic("decisions")]
+    if configuration is not None:
+        names += [source.topic for source in configuration.sources]
+        for model in configuration.models.values():
+            names += [caller.topic for caller in model.callers.values() if caller.topic]
+    return list(dict.fromkeys(names))
+
+
+async def ensure(settings: Settings, *, create: bool = True) -> list[str]:
+    """Make the missing topics (where `create`), check the others; returns the names made.
+
+    Raises Misconfigured listing every topic that is missing or differs, with the command that mends it.
+    """
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        planned = plan(settings, settings.replication or min(3, brokers))
+        there = set(await admin.list_topics())
+        missing = [topic for topic in planned if topic.name not in there]
+        if missing and create:
+            await _create(admin, missing)
+        elif missing:
+            raise Misconfigured(
+                "topics are missing: " + ", ".join(topic.name for topic in missing) + "; `govern topics plan` prints them"
+            )
+        await _check(admin, [topic for topic in planned if topic.name in there])
+        return [topic.name for topic in missing]
+    except KafkaError as error:
+        raise Retryable(f"cannot look at the topics: {error!r}") from error
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Planned]) -> None:
+    answer = await admin.create_topics(
+        [NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.settings)) for topic in topics]
+    )
+    problems = []
+    for name, code, *message in answer.topic_errors:
+        if code and for_code(code).__name__ != "TopicAlreadyExistsError":
+            problems.append(f"{name}: {for_code(code).__name__} {message[0] if message and message[0] else ''}".strip())
+    if problems:
+        raise Misconfigured(
+            "cannot create topics (" + "; ".join(problems) + "); make them with `govern topics plan --format shell`"
+        )
+
+
+async def _check(admin: AIOKafkaAdminClient, topics: Iterable[Planned]) -> None:
+    wanted = {topic.name: topic for topic in topics}
+    if not wanted:
+        return
+    problems: list[str] = []
+    for described in await admin.describe_topics(list(wanted)):
+        topic, partitions = wanted[described["topic"]], len(described["partitions"])
+        if partitions != topic.partitions:
+            problems.append(f"{topic.name} has {partitions} partitions, not {topic.partitions} (GOVERN_PARTITIONS)")
+    for name, found in (await _configs(admin, list(wanted))).items():
+        for key, value in wanted[name].settings.items():
+            if key in found and not _fits(key, found[key], value):
+                problems.append(f"{name} has {key}={found[key]}, not {value}")
+    if problems:
+        raise Misconfigured("topics differ from the plan: " + "; ".join(problems) + "; see `govern topics plan`")
+
+
+def _fits(key: str, found: str, wanted: str) -> bool:
+    if key in ("retention.ms", "max.message.bytes", "min.insync.replicas", "min.compaction.lag.ms"):
+        return int(found) == -1 or int(found) >= int(wanted)  # more room than planned does no harm
+    return found == wanted
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Topic settings by name; a topic whose settings we may not read is left out."""
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    found: dict[str, dict[str, str]] = {}
+    for answer in answers:
+        for code, _message, _type, name, entries in answer.resources:
+            if code == 0:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+def partitions_of(topic: Topic, settings: Settings) -> int:
+    """How many partitions the plan gives a topic."""
+    return settings.partitions if topic.partitions == "n" else 1
