@@ -189,17 +189,24 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def resolve_closure() -> list[Jar]:
-    """Resolve ROOTS anew, by jgo's Python resolver: what the lock must hold (`python -m orchestration.kafka_jars`)."""
+    """Resolve ROOTS anew, by jgo's Python resolver: what the lock must hold (`python -m orchestration.kafka_jars`).
+
+    Each root by itself: jgo takes every root's dependency management for all, and log4j's would bring an older Kafka.
+    Raises Misconfigured when two roots then disagree on a version.
+    """
     source, _ = mirror()
+    jars: dict[str, Jar] = {}
     with tempfile.TemporaryDirectory() as temporary:
         context = MavenContext(resolver=PythonResolver(), repo_cache=Path(temporary), remote_repos={"mirror": source})
-        roots, others = context.resolver.resolve([context.create_dependency(root) for root in ROOTS])
-        jars = []
-        for one in [*roots, *others]:
-            data = Path(one.artifact.resolve()).read_bytes()
-            coordinate = f"{one.groupId}:{one.artifactId}:{one.version}"
-            jars.append(Jar(coordinate, hashlib.sha256(data).hexdigest(), len(data)))
-    return sorted(jars, key=lambda jar: jar.coordinate)
+        for root in ROOTS:
+            roots, others = context.resolver.resolve([context.create_dependency(root)])
+            for one in [*roots, *others]:
+                data = Path(one.artifact.resolve()).read_bytes()
+                jar = Jar(f"{one.groupId}:{one.artifactId}:{one.version}", hashlib.sha256(data).hexdigest(), len(data))
+                name = f"{one.groupId}:{one.artifactId}"
+                if jars.setdefault(name, jar) != jar:
+                    raise Misconfigured(f"{jars[name].coordinate} and {jar.coordinate}: let the ROOTS agree on one version")
+    return sorted(jars.values(), key=lambda jar: jar.coordinate)
 
 
 if __name__ == "__main__":
