@@ -37,7 +37,11 @@ _REFUSED = (
     kafka_errors.SaslAuthenticationFailed,
     kafka_errors.UnsupportedSaslMechanismError,
 )
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordTooLargeError, kafka_errors.RecordListTooLargeError)
+_TOO_LARGE = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+)
 
 
 def sort_error(error: BaseException) -> GovernanceError:
@@ -51,7 +55,9 @@ def sort_error(error: BaseException) -> GovernanceError:
     if isinstance(error, _REFUSED):
         return Misconfigured(f"Kafka refuses: {error!r}; `govern topics plan` lists the ACLs that each agent needs")
     if isinstance(error, _TOO_LARGE):
-        return Misconfigured(f"Kafka finds a record too large: {error!r}; raise max.message.bytes as `govern topics plan` says")
+        return Misconfigured(
+            f"Kafka finds a record too large: {error!r}; raise max.message.bytes as `govern topics plan` says"
+        )
     if isinstance(error, kafka_errors.KafkaError | OSError | TimeoutError | asyncio.TimeoutError):
         return Retryable(f"Kafka: {error!r}")
     return Fatal(f"a fault of the program: {error!r}")
@@ -110,6 +116,16 @@ class Broker:
         finally:
             await admin.close()
         return {(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+    async def written(self, topic: str, partition: int) -> int:
+        """The end of a partition, open transactions included (its high watermark)."""
+        consumer = AIOKafkaConsumer(**self.settings.client(), group_id=None, isolation_level="read_uncommitted")
+        await consumer.start()
+        try:
+            place = TopicPartition(topic, partition)
+            return int((await consumer.end_offsets([place]))[place])
+        finally:
+            await close(consumer)
 
     async def read_all(self, topic: str, partition: int = 0) -> list[Any]:
         """Every committed record of a partition up to the last stable offset at the time of the call."""

@@ -62,6 +62,8 @@ class Work(Protocol):
 
     reach: int
     """How many committed records before the committed offset it must see again at a start (0: none)."""
+    durable: bool
+    """True where `prepare` and `settle` write files; they then run in a thread of their own."""
 
     def restore(self, snapshot: SnapshotData | None) -> None:
         """Take the state of a snapshot; None: this lane has never committed anything."""
@@ -191,6 +193,8 @@ class Lane:
             raise
         except BaseException as error:  # the lane's edge: whatever it is becomes Retryable, Poison or Fatal
             sorted_error = sort_error(error)
+            if not isinstance(sorted_error, Fenced):
+                await self._abort()
             if isinstance(sorted_error, OffsetsLost | Misconfigured):
                 await self._cry(sorted_error)
             if sorted_error is error:
@@ -219,10 +223,12 @@ class Lane:
             if time.monotonic() >= snapshot_at or work.snapshot_due:
                 self._add_snapshot(outputs, work, offset)
                 snapshot_at = time.monotonic() + self.pace.snapshot_ms / 1000
-            await asyncio.to_thread(work.prepare) if work.reach == 0 else None
+            if work.durable:
+                await asyncio.to_thread(work.prepare)
             self._kill.reach("prepared")
             await self._transact(outputs, offset)  # 4. begin … 7. commit
-            work.settle()
+            if work.durable:
+                await asyncio.to_thread(work.settle)
             self._kill.reach("settled")
             idle_since = time.monotonic()
             self.status.records += len(records)
@@ -245,7 +251,8 @@ class Lane:
         work.restore(snapshot)
         await self._look_back(work, snapshot, begin, offset)
         self._consumer.seek(self._place, offset)
-        work.settle()
+        if work.durable:
+            await asyncio.to_thread(work.settle)
         self._kill.reach("opened")
         return work, offset
 
@@ -253,8 +260,10 @@ class Lane:
         if committed is None:
             if snapshot is not None:
                 raise OffsetsLost(
-                    f"{self.name} has written before, but its committed offset is gone (group {self.name.group}); "
-                    "to go on from its last snapshot run `govern lanes resume`, after finding out why"
+                    f"{self.name} has written before, but its committed offset is gone; when you know why, put it back: "
+                    f"kafka-consumer-groups.sh --reset-offsets --execute --group {self.name.group} "
+                    f"--topic {self.name.topic}:{self.name.partition} --to-offset N, with N = the `govern-seq` + 1 of its "
+                    "last verdict counted from the first record"
                 )
             return begin
         if snapshot is None:
@@ -400,7 +409,7 @@ class Lane:
         """A critical flag about a lane that cannot go on, in a transaction of its own; best effort, the log has it too."""
         if self._producer is None:
             return
-        fault = {OffsetsLost: "offsets-lost"}.get(type(error), "misconfigured")
+        fault = "offsets-lost" if isinstance(error, OffsetsLost) else "misconfigured"
         key = json.dumps([f"lane/{fault}", None, None, None], separators=(",", ":"))
         event = {
             "specversion": "1.0",
@@ -424,6 +433,12 @@ class Lane:
             await self._producer.begin_transaction()
             await asyncio.gather(*await _append(self._producer, (self.broker.settings.topic("flags"), 0), [message]))
             await asyncio.wait_for(self._producer.commit_transaction(), self.pace.commit_timeout_s)
+
+    async def _abort(self) -> None:
+        """End an open transaction now, so that no reader waits for its time-out; where that fails, the broker does it."""
+        if self._producer is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._producer.abort_transaction(), 2)
 
     async def _drop(self) -> None:
         producer, consumer, stands = self._producer, self._consumer, self._stands

@@ -41,7 +41,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic("released", "n", "time", ("policy",), ("business",), "decisions let through, byte for byte", True),
     Topic("withheld", "n", "time", ("policy",), ("business",), "decisions blocked, with the reason", True),
     Topic("held", "n", "compacted", ("policy",), ("policy", "reviewers"), "decisions waiting for a person", True),
-    Topic("dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True),
+    Topic(
+        "dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True
+    ),
     Topic("attributes", "n", "compacted", ("business",), ("monitor",), "protected attributes by subject"),
     Topic("config", 1, "compacted", ("operator",), ("policy", "audit"), "the configuration in force"),
     Topic("signals", 1, "compacted", ("monitor",), ("policy", "audit"), "monitors' judgements and watermarks"),
@@ -117,7 +119,11 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
     }
     match topic.kept:
         case "compacted":
-            found |= {"cleanup.policy": "compact", "min.compaction.lag.ms": str(3 * DAY_MS)}
+            found |= {"cleanup.policy": "compact"}
+            if topic.name in STANDING:  # auditors see each configuration and signal before compaction may take it
+                found["min.compaction.lag.ms"] = str(3 * DAY_MS)
+            if topic.name == "snapshots":  # a lane reads all of it at its start: keep it short
+                found |= {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
         case "time":
             found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * DAY_MS))}
         case "long":
@@ -138,14 +144,14 @@ def grants(settings: Settings, configuration: Configuration | None = None) -> li
         if agent in ("policy", "audit"):
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
         if agent in ("policy", "audit", "operator"):
-            found.append(
-                Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe"))
-            )
+            found.append(Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe")))
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
         if agent == "policy" and configuration is not None:
-            found += [Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)]
+            found += [
+                Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)
+            ]
     return found
 
 
@@ -175,7 +181,9 @@ async def ensure(settings: Settings, *, create: bool = True) -> list[str]:
             await _create(admin, missing)
         elif missing:
             raise Misconfigured(
-                "topics are missing: " + ", ".join(topic.name for topic in missing) + "; `govern topics plan` prints them"
+                "topics are missing: "
+                + ", ".join(topic.name for topic in missing)
+                + "; `govern topics plan` prints them"
             )
         await _check(admin, [topic for topic in planned if topic.name in there])
         return [topic.name for topic in missing]
@@ -187,7 +195,10 @@ async def ensure(settings: Settings, *, create: bool = True) -> list[str]:
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Planned]) -> None:
     answer = await admin.create_topics(
-        [NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.settings)) for topic in topics]
+        [
+            NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=dict(topic.settings))
+            for topic in topics
+        ]
     )
     problems = []
     for name, code, *message in answer.topic_errors:
