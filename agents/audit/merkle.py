@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 Node = Callable[[int, int], bytes]
 
 _sha256 = hashlib.sha256
+HASH_SIZE = 32
 EMPTY_ROOT = _sha256(b"").digest()
 
 

@@ -19,7 +19,9 @@ HASH = 32
 Read = Callable[[str], bytes]
 """Reads a stored file by its path; raises FileNotFoundError where there is none."""
 
-_sha256 = hashlib.sha256
+# Copying a hash object that has read its prefix is a tenth quicker than hashing prefix and data joined.
+_new_leaf = hashlib.sha256(b"\x00").copy
+_new_node = hashlib.sha256(b"\x01").copy
 _size = struct.Struct(">H").pack
 
 
@@ -71,11 +73,8 @@ def extend(state: LogState, entries: Sequence[bytes]) -> tuple[LogState, dict[st
     while at < len(entries):
         chunk = entries[at : at + WIDTH - size % WIDTH]
         at, size = at + len(chunk), size + len(chunk)
-        try:
-            bundle += b"".join([_size(len(entry)) + entry for entry in chunk])
-        except struct.error as error:
-            raise Inconsistent(f"an entry of {state.origin} is longer than 65,535 bytes") from error
-        tiles[0] += b"".join([_sha256(b"\x00" + entry).digest() for entry in chunk])
+        bundle += _bundled(chunk, state.origin)
+        tiles[0] += _leaf_hashes(chunk)
         if size % WIDTH == 0:
             files[f"{state.origin}/{bundle_path(size // WIDTH - 1)}"] = bundle
             bundle = b""
@@ -149,6 +148,25 @@ def stored_bundle(read: Read, origin: str, index: int, size: int) -> list[bytes]
     return split_bundle(_stored(read, f"{origin}/{{}}", None, min(size, (index + 1) * WIDTH), _cut_entries))
 
 
+def _bundled(entries: Sequence[bytes], origin: str) -> bytes:
+    parts: list[bytes] = [b""] * (2 * len(entries))
+    try:
+        parts[::2] = [_size(len(entry)) for entry in entries]
+    except struct.error as error:
+        raise Inconsistent(f"an entry of {origin} is longer than 65,535 bytes") from error
+    parts[1::2] = entries
+    return b"".join(parts)
+
+
+def _leaf_hashes(entries: Sequence[bytes]) -> bytes:
+    hashes: list[bytes] = []
+    for entry in entries:
+        leaf = _new_leaf()
+        leaf.update(entry)
+        hashes.append(leaf.digest())
+    return b"".join(hashes)
+
+
 def _complete(origin: str, tiles: list[bytes], size: int, files: dict[str, bytes]) -> None:
     """Level 0 is full: write it and carry its hash up, as far as levels fill."""
     level = 0
@@ -163,9 +181,14 @@ def _complete(origin: str, tiles: list[bytes], size: int, files: dict[str, bytes
 
 
 def _full_tile_root(tile: bytes) -> bytes:
-    """`fold` of a full tile, on one string a level: about a third quicker than on a list of hashes."""
+    """`fold` of a full tile, in the quickest way we found: this and the leaf hashes are what a log costs."""
     while len(tile) > HASH:
-        tile = b"".join([_sha256(b"\x01" + tile[at : at + 64]).digest() for at in range(0, len(tile), 64)])
+        hashes: list[bytes] = []
+        for at in range(0, len(tile), 2 * HASH):
+            node = _new_node()
+            node.update(tile[at : at + 2 * HASH])
+            hashes.append(node.digest())
+        tile = b"".join(hashes)
     return tile
 
 
