@@ -37,6 +37,10 @@ class Poison(GovernanceError):
 
     reason = "poison"
 
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or type(self).reason
+
 
 class Malformed(Poison):
     """The record's bytes break the contract."""
