@@ -1,0 +1,325 @@
+"""An outsider's check of the promise: reads the topics and the evidence files, and shares no code with the product.
+
+It knows what was sent (`Sent`, by the producer's own acknowledgements) and the right effect of each decision by the small
+rule below. It returns every broken promise as a `Problem`; an empty list means: nothing lost, doubled, released without
+leave, altered or unaudited. It may be run alone:
+
+    python -m tests.chaos.checker --bootstrap 127.0.0.1:9092 --prefix gim --store var/evidence
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import struct
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+OUTPUTS = ("verdicts", "released", "held", "withheld", "dead-letters")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One committed record."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    def own(self, name: str) -> str | None:
+        """Our header of this name: the last one, because a producer may have forged an earlier one."""
+        found = [value for key, value in self.headers if key == name]
+        return found[-1].decode() if found and found[-1] is not None else None
+
+
+@dataclass
+class View:
+    """Everything the checker looks at."""
+
+    topics: dict[str, list[Seen]]
+    """Short name → committed records in partition and offset order."""
+    leaves: dict[int, list[bytes]] | None = None
+    """Partition of verdicts → entries of its evidence log; None: evidence is not checked."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One broken promise."""
+
+    kind: str
+    """lost, doubled, without-leave, wrong-effect, altered, unaudited, unknown."""
+    where: str
+    detail: str = ""
+
+
+@dataclass
+class Expected:
+    """What should become of one record, by the rule below."""
+
+    kind: str
+    effect: str | None
+    route: str | None
+    rules: tuple[str, ...] = ()
+
+
+@dataclass
+class Rule:
+    """The small rule: it must agree with tests/chaos/config, which the product reads."""
+
+    models: tuple[str, ...] = ("loan",)
+    window: int = 100_000
+    gate: bool = True
+    _seen: dict[int, dict[str, tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(dict))
+    _count: Counter[int] = field(default_factory=Counter)
+
+    def expect(self, record: Seen) -> Expected:
+        """Call it for the records of a partition in offset order."""
+        number = self._count[record.partition]
+        self._count[record.partition] += 1
+        try:
+            event = json.loads(record.value or b"")
+            identity = f"{event['source']}\0{event['id']}"
+            model, output = event["data"]["model"]["name"], event["data"]["output"]
+            score, confidence = float(output["score"]), float(output["confidence"])
+            amount = float(event["data"]["features"]["amount"])
+        except (ValueError, KeyError, TypeError):
+            return Expected("malformed", "block", "dead-letters", ("record/malformed",))
+        if any(name.startswith("govern-") for name, _ in record.headers):
+            return Expected("malformed", "block", "dead-letters", ("record/malformed",))
+        before = self._seen[record.partition].get(identity)
+        self._seen[record.partition][identity] = (number, record.value or b"")
+        if model not in self.models:
+            return Expected("undeclared", "block", "dead-letters", ("record/undeclared",))
+        if before is not None and number - before[0] <= self.window:
+            if before[1] == record.value:
+                return Expected("duplicate", None, None)
+            return Expected("conflict", "block", "withheld" if self.gate else None, ("record/conflict",))
+        rules = []
+        if score > 0.9:
+            rules.append("limits/block-high")
+        if confidence < 0.2:
+            rules.append("limits/hold-unsure")
+        if amount > 900:
+            rules.append("limits/log-large")
+        effect = "block" if score > 0.9 else "hold" if confidence < 0.2 else "log" if amount > 900 else "allow"
+        route = {"block": "withheld", "hold": "held", "log": "released", "allow": "released"}[effect]
+        return Expected("decision", effect, route if self.gate else None, tuple(rules))
+
+
+def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = None) -> list[Problem]:
+    """Every broken promise of `view`; `sent` is what the producer knows was acknowledged."""
+    problems: list[Problem] = []
+    decisions = sorted(view.topics["decisions"], key=lambda record: (record.partition, record.offset))
+    if sent is not None:
+        problems += _arrived(decisions, sent, prefix)
+    verdicts = _by_place(view.topics["verdicts"], lambda record: (record.key or b"").decode())
+    ends = {
+        name: _by_place(view.topics[name], lambda record: (record.own("govern-verdict") or "").removesuffix("/gate"))
+        for name in ("released", "held", "withheld", "dead-letters")
+    }
+    places = set()
+    flags: Counter[str] = Counter()
+    for record in decisions:
+        place = f"{prefix}.decisions/{record.partition}/{record.offset}"
+        places.add(place)
+        expected = rule.expect(record)
+        flags.update(expected.rules)
+        problems += _judged(record, place, verdicts.get(place, []), expected)
+        problems += _ended(record, place, {name: found.get(place, []) for name, found in ends.items()}, expected)
+    for name, found in (("verdicts", verdicts), *ends.items()):
+        problems += [
+            Problem("unknown", f"{name}: {place}", "no such decision") for place in found if place not in places
+        ]
+    problems += _flagged(view.topics.get("flags", []), flags)
+    if view.leaves is not None:
+        problems += _audited(view.topics["verdicts"], view.leaves)
+    return sorted(problems)
+
+
+def _by_place(records: Iterable[Seen], place: object) -> dict[str, list[Seen]]:
+    found: dict[str, list[Seen]] = defaultdict(list)
+    for record in records:
+        found[place(record)].append(record)  # type: ignore[operator]
+    return dict(found)
+
+
+def _arrived(decisions: Sequence[Seen], sent: Sequence[Seen], prefix: str) -> list[Problem]:
+    there = {(record.partition, record.offset): record for record in decisions}
+    problems = []
+    for record in sent:
+        place = f"{prefix}.decisions/{record.partition}/{record.offset}"
+        found = there.get((record.partition, record.offset))
+        if found is None:
+            problems.append(Problem("lost", place, "acknowledged, but not on the topic"))
+        elif (found.key, found.value, found.headers) != (record.key, record.value, record.headers):
+            problems.append(Problem("altered", place, "the topic holds other bytes than were sent"))
+    return problems
+
+
+def _judged(record: Seen, place: str, verdicts: Sequence[Seen], expected: Expected) -> list[Problem]:
+    if not verdicts:
+        return [Problem("lost", place, "no verdict")]
+    problems = [Problem("doubled", place, f"{len(verdicts)} verdicts")] if len(verdicts) > 1 else []
+    for verdict in verdicts:
+        data = json.loads(verdict.value or b"{}").get("data", {})
+        if (data.get("kind"), data.get("effect")) != (expected.kind, expected.effect):
+            problems.append(
+                Problem(
+                    "wrong-effect",
+                    place,
+                    f"{data.get('kind')}/{data.get('effect')}, not {expected.kind}/{expected.effect}",
+                )
+            )
+        rules = {reason["rule"] for reason in data.get("reasons", [])}
+        if rules != set(expected.rules):
+            problems.append(Problem("wrong-effect", place, f"rules {sorted(rules)}, not {sorted(expected.rules)}"))
+        if verdict.partition != record.partition:
+            problems.append(Problem("unknown", place, f"verdict on partition {verdict.partition}"))
+    return problems
+
+
+def _ended(record: Seen, place: str, ends: dict[str, list[Seen]], expected: Expected) -> list[Problem]:
+    problems = []
+    for name, found in ends.items():
+        if name == expected.route:
+            if not found:
+                problems.append(Problem("lost", place, f"not in {name}"))
+            elif len(found) > 1:
+                problems.append(Problem("doubled", place, f"{len(found)} times in {name}"))
+        elif found:
+            problems.append(Problem("without-leave", place, f"in {name}, which nothing allows"))
+        for copy in found:
+            key = base64.b64decode(copy.own("govern-key") or "") if name == "held" else copy.key
+            if name == "held" and copy.own("govern-key") is None:
+                key = None
+            count = len(record.headers)
+            if (copy.value, key, copy.headers[:count]) != (record.value, record.key, record.headers):
+                problems.append(Problem("altered", place, f"other bytes in {name}"))
+    return problems
+
+
+def _flagged(records: Sequence[Seen], expected: Counter[str]) -> list[Problem]:
+    found: Counter[str] = Counter()
+    for record in records:
+        data = json.loads(record.value or b"{}")["data"]
+        found[json.loads(data["dedup_key"])[0]] += data["count"]
+    return [
+        Problem("wrong-effect", f"flags of {cause}", f"{found[cause]} counted, not {expected[cause]}")
+        for cause in sorted(found.keys() | expected.keys())
+        if found[cause] != expected[cause]
+    ]
+
+
+def _audited(verdicts: Sequence[Seen], leaves: dict[int, list[bytes]]) -> list[Problem]:
+    problems = []
+    for partition in sorted({record.partition for record in verdicts} | leaves.keys()):
+        entries = leaves.get(partition, [])
+        records = [record for record in verdicts if record.partition == partition]
+        for number, record in enumerate(records):
+            where = f"verdicts/{partition}/{record.offset}"
+            if number >= len(entries):
+                problems.append(Problem("unaudited", where, f"no leaf {number}"))
+            elif (record.value or b"") not in entries[number] or struct.pack(">Q", record.offset) not in entries[
+                number
+            ]:
+                problems.append(Problem("unaudited", where, f"leaf {number} is another record"))
+        if len(entries) > len(records):
+            problems.append(
+                Problem("unknown", f"verdicts/{partition}", f"{len(entries) - len(records)} leaves too many")
+            )
+    return problems
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+async def read(client: dict[str, object], prefix: str, store: Path | None = None) -> View:
+    """Look at the topics up to their present ends, and at the evidence files."""
+    topics = {name: await read_topic(client, f"{prefix}.{name}") for name in ("decisions", *OUTPUTS, "flags")}
+    leaves = None
+    if store is not None:
+        partitions = {record.partition for record in topics["decisions"]}
+        leaves = {partition: read_log(store / prefix / "verdicts" / str(partition)) for partition in partitions}
+    return View(topics, leaves)
+
+
+async def read_topic(client: dict[str, object], topic: str) -> list[Seen]:
+    """Every committed record of a topic, by partition and offset."""
+    consumer = AIOKafkaConsumer(
+        **client, group_id=None, isolation_level="read_committed", auto_offset_reset="earliest", fetch_max_bytes=1 << 26
+    )
+    await consumer.start()
+    try:
+        places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            await consumer.seek_to_beginning(place)
+        found: list[Seen] = []
+        while [place for place in places if await consumer.position(place) < ends[place]]:
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                found += [
+                    Seen(record.partition, record.offset, record.key, record.value, tuple(record.headers))
+                    for record in batch
+                ]
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+    finally:
+        await consumer.stop()
+
+
+def read_log(folder: Path) -> list[bytes]:
+    """The entries of a log as its checkpoint says: C2SP tlog-tiles, entry bundles of at most 256."""
+    if not (folder / "checkpoint").exists():
+        return []
+    size = int((folder / "checkpoint").read_text().splitlines()[1])
+    entries: list[bytes] = []
+    while len(entries) < size:
+        number, width = len(entries) // 256, min(256, size - len(entries))
+        path = _tile_path(number)
+        full = folder / "tile" / "entries" / path
+        data = (
+            full.read_bytes()
+            if full.exists()
+            else (folder / "tile" / "entries" / f"{path}.p" / str(width)).read_bytes()
+        )
+        for _ in range(width):
+            length = struct.unpack_from(">H", data)[0]
+            entries.append(data[2 : 2 + length])
+            data = data[2 + length :]
+    return entries
+
+
+def _tile_path(number: int) -> str:
+    path = f"{number % 1000:03d}"
+    while number >= 1000:
+        number //= 1000
+        path = f"x{number % 1000:03d}/{path}"
+    return path
+
+
+def main() -> None:
+    """Check a deployment and print what is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--prefix", default="gim")
+    parser.add_argument("--store", type=Path)
+    options = parser.parse_args()
+    view = asyncio.run(read({"bootstrap_servers": options.bootstrap}, options.prefix, options.store))
+    problems = check(view, options.prefix, Rule())
+    for problem in problems[:50]:
+        print(f"{problem.kind}: {problem.where}: {problem.detail}")
+    print(f"{len(view.topics['decisions'])} decisions, {len(problems)} problems")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
