@@ -14,13 +14,14 @@ import hmac
 import struct
 from collections.abc import Sequence
 
-from agents.audit.entry import NULL, encode_field, encode_headers
+from agents.audit.entry import BYTES, NULL, encode_field, encode_headers
 from agents.records import Header
 
 KEY_BYTES = 32
 _sha256 = hashlib.sha256
 _length = struct.Struct(">BI").pack
 _NULL = bytes([NULL])
+_NO_HEADERS = _length(BYTES, 0)
 
 
 class Committer:
@@ -36,33 +37,33 @@ class Committer:
             raise ValueError(f"a salt key has {KEY_BYTES} bytes, not {len(salt_key)}")
         self.key_id = key_id
         block = salt_key.ljust(64, b"\0")
-        # HMAC (RFC 2104) by hand: half the time of hmac.digest, and this runs once a decision.
-        self._inner = bytes(byte ^ 0x36 for byte in block)
-        self._outer = bytes(byte ^ 0x5C for byte in block)
+        # HMAC (RFC 2104) by hand, from two hash objects that have read their pads: this runs once a decision.
+        self._inner = _sha256(bytes(byte ^ 0x36 for byte in block)).copy
+        self._outer = _sha256(bytes(byte ^ 0x5C for byte in block)).copy
 
     def salt(self, position: str) -> bytes:
         """The salt of the decision at `<topic>/<partition>/<offset>`; who has it can test guesses of that decision."""
-        return _sha256(self._outer + _sha256(self._inner + position.encode()).digest()).digest()
+        inner, outer = self._inner(), self._outer()
+        inner.update(position.encode())
+        outer.update(inner.digest())
+        return outer.digest()
 
     def value(self, position: str, key: bytes | None, headers: Sequence[Header], value: bytes | None) -> str:
         """The commitment in hex."""
-        # What `canonical` gives, spelt out: this is the hot path.
+        inner, outer = self._inner(), self._outer()
+        inner.update(position.encode())
+        outer.update(inner.digest())
         return _sha256(
-            b"".join(
-                (
-                    _sha256(self._outer + _sha256(self._inner + position.encode()).digest()).digest(),
-                    _NULL if key is None else _length(1, len(key)) + key,
-                    _length(1, len(headers)),
-                    encode_headers(headers) if headers else b"",
-                    _NULL if value is None else _length(1, len(value)) + value,
-                )
-            )
+            outer.digest()  # from here on what `canonical` gives, spelt out: this is the hot path
+            + (_NULL if key is None else _length(BYTES, len(key)) + key)
+            + (_length(BYTES, len(headers)) + encode_headers(headers) if headers else _NO_HEADERS)
+            + (_NULL if value is None else _length(BYTES, len(value)) + value)
         ).hexdigest()
 
 
 def canonical(key: bytes | None, headers: Sequence[Header], value: bytes | None) -> bytes:
     """Key, headers and value as a leaf entry holds them (docs/formats.md), however long."""
-    return encode_field(key) + _length(1, len(headers)) + encode_headers(headers) + encode_field(value)
+    return encode_field(key) + _length(BYTES, len(headers)) + encode_headers(headers) + encode_field(value)
 
 
 def check(salt: bytes, commitment: str, key: bytes | None, headers: Sequence[Header], value: bytes | None) -> bool:

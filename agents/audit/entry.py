@@ -46,9 +46,9 @@ class Entry:
     partition: int
     offset: int
     timestamp: int
-    key: bytes | None | Digest
+    key: bytes | Digest | None
     headers: tuple[Header, ...] | Digest
-    value: bytes | None | Digest
+    value: bytes | Digest | None
 
 
 def encode(record: Record) -> tuple[bytes, Mapping[str, bytes]]:
@@ -175,7 +175,7 @@ class _Reader:
     def digest(self) -> Digest:
         return Digest(self.take(32).hex(), self.number(8))
 
-    def field(self) -> bytes | None | Digest:
+    def field(self) -> bytes | Digest | None:
         tag = self.number(1)
         if tag == DIGEST:
             return self.digest()

@@ -119,9 +119,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
     return sn == 0 and result == expected
 
 
-def check_consistency(
-    first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]
-) -> bool:
+def check_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:
     """RFC 9162 section 2.1.4.2: does the tree of `second` leaves begin with the tree of `first`?"""
     if not 0 < first <= second:
         return False

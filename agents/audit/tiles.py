@@ -204,9 +204,7 @@ def _partials(old: LogState, new: LogState) -> dict[str, bytes]:
     return files
 
 
-def _stored(
-    read: Read, place: str, level: int | None, count: int, cut: Callable[[bytes, int], bytes | None]
-) -> bytes:
+def _stored(read: Read, place: str, level: int | None, count: int, cut: Callable[[bytes, int], bytes | None]) -> bytes:
     """The last file of `count` items at a level (None: entries), cut to what belongs to `count`; partial, else full."""
     index, width = (count - 1) // WIDTH, (count - 1) % WIDTH + 1
     for kind in dict.fromkeys((width, WIDTH)):
