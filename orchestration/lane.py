@@ -141,7 +141,8 @@ class Lane:
 
     name: LaneName
     broker: Broker
-    make: Callable[[], Work]
+    make: Callable[[Any], Work]
+    """A new Work, from what stands at the start (None for agents that need no standing topics)."""
     pace: Pace
     standing: Callable[[], Standing] | None = None
     status: LaneStatus = field(init=False)
@@ -247,7 +248,7 @@ class Lane:
         snapshot = await self._read_snapshot(surely=committed is None)
         offset = self._first_offset(committed, snapshot, begin, end)
         await self._open_standing()
-        work = self.make()
+        work = self.make(await self._stands.poll() if self._stands else None)
         work.restore(snapshot)
         await self._look_back(work, snapshot, begin, offset)
         self._consumer.seek(self._place, offset)
@@ -455,7 +456,8 @@ async def _append(
     sent = []
     topic, partition = place
     batch = producer.create_batch()
-    for key, value, headers in messages:
+    for key, value, given in messages:
+        headers = given if type(given) is list else list(given)  # aiokafka takes no other sequence
         if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
             if batch.record_count() == 0:
                 raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
