@@ -101,7 +101,9 @@ def _refuse_strangers(folder: Path, lock: Sequence[Jar]) -> None:
     locked = {jar.name for jar in lock}
     for path in sorted(folder.iterdir()):
         if path.name not in locked and path.suffix == ".jar":
-            raise Misconfigured(f"{path} is not in {LOCK_FILE.name}: delete it, or the whole folder {folder}, and try again")
+            raise Misconfigured(
+                f"{path} is not in {LOCK_FILE.name}: delete it, or the whole folder {folder}, and try again"
+            )
 
 
 def _check(path: Path, jar: Jar) -> None:
@@ -182,7 +184,9 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder.parent / f"{folder.name}.lock").open("w")
     except OSError as error:
-        raise Misconfigured(f"cannot write the cache {folder}: {error}; set GOVERN_CACHE_DIR to a writable folder") from error
+        raise Misconfigured(
+            f"cannot write the cache {folder}: {error}; set GOVERN_CACHE_DIR to a writable folder"
+        ) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -205,11 +209,15 @@ def resolve_closure() -> list[Jar]:
                 jar = Jar(f"{one.groupId}:{one.artifactId}:{one.version}", hashlib.sha256(data).hexdigest(), len(data))
                 name = f"{one.groupId}:{one.artifactId}"
                 if jars.setdefault(name, jar) != jar:
-                    raise Misconfigured(f"{jars[name].coordinate} and {jar.coordinate}: let the ROOTS agree on one version")
+                    raise Misconfigured(
+                        f"{jars[name].coordinate} and {jar.coordinate}: let the ROOTS agree on one version"
+                    )
     return sorted(jars.values(), key=lambda jar: jar.coordinate)
 
 
 if __name__ == "__main__":
-    lines = ["# sha256, bytes, Maven coordinate of every jar the local broker runs; made by python -m orchestration.kafka_jars"]
+    lines = [
+        "# sha256, bytes, Maven coordinate of every jar the local broker runs; made by python -m orchestration.kafka_jars"
+    ]
     lines += [f"{jar.sha256} {jar.size} {jar.coordinate}" for jar in resolve_closure()]
     LOCK_FILE.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,150 @@
+"""Fixtures and helpers on a real Apache Kafka: one broker for the whole session, a topic prefix of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from orchestration.local_kafka import LocalKafka
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """A running local Kafka, shared by the session; a test that kills brokers makes its own LocalKafka instead."""
+    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"))
+    kafka.start()
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix that no other test of this or another run uses, such as `t1a2b3`."""
+    return f"t{next(_numbers):x}{secrets.token_hex(3)}"
+
+
+@asynccontextmanager
+async def admin_client(kafka: LocalKafka, **more: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client."""
+    client = AIOKafkaAdminClient(**{**kafka.client_settings(), **more})
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def create_topics(
+    kafka: LocalKafka, topics: Iterable[str], *, partitions: int = 1, settings: Mapping[str, str] | None = None
+) -> None:
+    """Create topics and wait until each partition has a leader."""
+    names = list(topics)
+    copies = min(3, len(kafka.nodes))
+    async with admin_client(kafka) as client:
+        wanted = [NewTopic(name, partitions, copies, topic_configs=dict(settings or {})) for name in names]
+        answer = await client.create_topics(wanted)
+        errors = [error for error in answer.topic_errors if error[1] != 0]
+        assert not errors, errors
+        for _ in range(200):
+            described = await client.describe_topics(names)
+            if all(
+                topic["error_code"] == 0
+                and len(topic["partitions"]) == partitions
+                and all(part["leader"] >= 0 for part in topic["partitions"])
+                for topic in described
+            ):
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"no leader for {names} after 10 s")
+
+
+async def produce(
+    kafka: LocalKafka,
+    topic: str,
+    records: Iterable[
+        bytes | tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+    ],
+    *,
+    partition: int | None = None,
+    transactional_id: str | None = None,
+    **more: Any,
+) -> list[int]:
+    """Send values, (key, value) or (key, value, headers); return the offsets. With a transactional id: one transaction."""
+    producer = AIOKafkaProducer(**kafka.client_settings(), transactional_id=transactional_id, **{"acks": "all", **more})
+    await producer.start()
+    try:
+        if transactional_id is None:
+            return await _send_all(producer, topic, records, partition)
+        async with producer.transaction():
+            return await _send_all(producer, topic, records, partition)
+    finally:
+        await producer.stop()
+
+
+async def _send_all(producer: AIOKafkaProducer, topic: str, records: Iterable[Any], partition: int | None) -> list[int]:
+    waiting = []
+    for record in records:
+        key, value, headers = (None, record, ()) if isinstance(record, bytes) else (*record, ())[:3]
+        waiting.append(await producer.send(topic, value, key=key, partition=partition, headers=list(headers)))
+    await producer.flush()
+    return [(await one).offset for one in waiting]
+
+
+async def consume_all(
+    kafka: LocalKafka,
+    *topics: str,
+    isolation_level: str = "read_committed",
+    from_offsets: Mapping[tuple[str, int], int] | None = None,
+    **more: Any,
+) -> list[ConsumerRecord]:
+    """Every record of the topics up to the end offsets seen at the start, by topic, partition and offset.
+
+    read_committed ends at the last stable offset: records of transactions still open are not waited for.
+    """
+    consumer = AIOKafkaConsumer(
+        **{
+            **kafka.client_settings(),
+            "isolation_level": isolation_level,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "max_partition_fetch_bytes": 8 * 1024 * 1024,
+            **more,
+        }
+    )
+    await consumer.start()
+    try:
+        partitions = await _partitions(consumer, topics)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        for (topic, number), offset in (from_offsets or {}).items():
+            consumer.seek(TopicPartition(topic, number), offset)
+        ends = await consumer.end_offsets(partitions)
+        found: list[ConsumerRecord] = []
+        while [part for part in partitions if await consumer.position(part) < ends[part]]:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += [
+                    record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]
+                ]
+        return sorted(found, key=lambda record: (record.topic, record.partition, record.offset))
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    known = await consumer._client.fetch_all_metadata()
+    found = []
+    for topic in topics:
+        numbers = known.partitions_for_topic(topic)
+        assert numbers, f"there is no topic {topic}"
+        found += [TopicPartition(topic, number) for number in sorted(numbers)]
+    return found
