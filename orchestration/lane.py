@@ -469,6 +469,8 @@ async def _append(
     if batch.record_count():
         batch.close()
         sent.append(await producer.send_batch(batch, topic, partition=partition))
+    for future in sent:  # a fault is raised by the commit; asyncio must not report it again for each batch
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return sent
 
 

@@ -6,6 +6,7 @@ each agent, transactional ids included, for clusters where somebody else makes t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -179,6 +180,7 @@ async def ensure(settings: Settings, *, create: bool = True) -> list[str]:
         missing = [topic for topic in planned if topic.name not in there]
         if missing and create:
             await _create(admin, missing)
+            await _led(admin, [topic.name for topic in missing])
         elif missing:
             raise Misconfigured(
                 "topics are missing: "
@@ -208,6 +210,16 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Planned]) -> None
         raise Misconfigured(
             "cannot create topics (" + "; ".join(problems) + "); make them with `govern topics plan --format shell`"
         )
+
+
+async def _led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until every partition has a leader: a topic just made takes some moments to answer."""
+    for _ in range(100):
+        described = await admin.describe_topics(list(names))
+        if all(not topic["error_code"] and all(p["leader"] >= 0 for p in topic["partitions"]) for topic in described):
+            return
+        await asyncio.sleep(0.1)
+    raise Retryable("the new topics have no leaders after 10 s; are all brokers up?")
 
 
 async def _check(admin: AIOKafkaAdminClient, topics: Iterable[Planned]) -> None:
