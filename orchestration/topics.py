@@ -37,7 +37,7 @@ class Topic:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic("decisions", "n", "time", ("models",), ("policy", "audit"), "what models decide, as they published it"),
+    Topic("decisions", "n", "time", ("models",), ("policy", "archive"), "what models decide, as they published it"),
     Topic("verdicts", "n", "long", ("policy",), ("audit", "clients"), "one verdict a decision record", True),
     Topic("released", "n", "time", ("policy",), ("business",), "decisions let through, byte for byte", True),
     Topic("withheld", "n", "time", ("policy",), ("business",), "decisions blocked, with the reason", True),
@@ -46,11 +46,18 @@ TOPICS: tuple[Topic, ...] = (
         "dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True
     ),
     Topic("attributes", "n", "compacted", ("business",), ("monitor",), "protected attributes by subject"),
-    Topic("config", 1, "compacted", ("operator",), ("policy", "audit"), "the configuration in force"),
+    Topic(
+        "config",
+        1,
+        "compacted",
+        ("operator",),
+        ("policy", "audit", "supervisor", "operator"),
+        "the configuration in force",
+    ),
     Topic("signals", 1, "compacted", ("monitor",), ("policy", "audit"), "monitors' judgements and watermarks"),
     Topic("safeguards", 1, "compacted", ("operator",), ("policy", "audit"), "standing orders"),
     Topic("observations", "n", "long", ("monitor",), ("monitor", "audit"), "what monitor lanes counted"),
-    Topic("flags", 1, "long", ("policy", "audit"), ("escalation",), "what a person should know of"),
+    Topic("flags", 1, "long", ("policy", "audit", "archive"), ("escalation",), "what a person should know of"),
     Topic("incidents", 1, "long", ("escalation",), ("audit",), "flags of one cause"),
     Topic("reviews", 1, "long", ("reviewers",), ("escalation", "audit"), "people's signed answers"),
     Topic("rulings", 1, "long", ("escalation",), ("policy", "audit"), "accepted results of answers"),
@@ -58,7 +65,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("notifications", 1, "long", ("escalation",), ("escalation",), "messages to people"),
     Topic("manifests", 1, "long", ("policy",), ("audit",), "which inputs a transaction of several took"),
     Topic("ticks", 1, "hours", ("supervisor",), ("policy", "escalation"), "one a second: how time passes"),
-    Topic("snapshots", 1, "compacted", ("policy", "audit"), ("policy", "audit"), "lanes' state"),
+    Topic("snapshots", 1, "compacted", ("policy", "audit", "archive"), ("policy", "audit", "archive"), "lanes' state"),
     Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
 )
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
@@ -74,6 +81,8 @@ EVIDENCE = (
     "observations",
     "manifests",
 )
+LANES = ("policy", "audit", "archive")
+"""Agents that run as lanes: each has a consumer group and transactional ids."""
 STANDING = ("config", "signals", "safeguards")
 
 
@@ -137,19 +146,19 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
 def grants(settings: Settings, configuration: Configuration | None = None) -> list[Grant]:
     """What each agent may do, and nothing more: for ACLs on a cluster of somebody else's."""
     found: list[Grant] = []
-    for agent in ("policy", "audit", "supervisor", "operator", "models"):
+    for agent in ("policy", "audit", "archive", "supervisor", "operator", "models"):
         writes = [topic.name for topic in TOPICS if agent in topic.writers]
         reads = [topic.name for topic in TOPICS if agent in topic.readers]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Read", "Describe")) for name in reads]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Write", "Describe")) for name in writes]
-        if agent in ("policy", "audit"):
+        if agent in LANES:
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
-        if agent in ("policy", "audit", "operator"):
+        if agent in (*LANES, "operator"):
             found.append(Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe")))
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
-        if agent == "policy" and configuration is not None:
+        if agent in ("policy", "archive") and configuration is not None:
             found += [
                 Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)
             ]
