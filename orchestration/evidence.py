@@ -55,7 +55,7 @@ class AuditWork:
         step = self._advance(records)
         if not step.leaves:
             return {}
-        self._sign()
+        self._note = self.signer.sign(step.text)
         return {(self._checkpoints, 0): [(self.origin.encode(), self._note, ())]}
 
     def prepare(self) -> None:
