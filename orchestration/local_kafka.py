@@ -27,9 +27,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agents.errors import Misconfigured, Retryable
-from orchestration import kafka_node
+from orchestration import kafka_archive, kafka_node
 from orchestration.kafka_jars import ensure_jars
 from orchestration.kafka_node import Node, Ports
+from orchestration.kafka_security import ADMIN, TlsScram
 
 Security = Literal["plaintext", "tls-scram"]
 Progress = Callable[[str], None]
@@ -43,7 +44,8 @@ class LocalKafka:
     """The cluster in `data_dir`: `brokers` nodes, each broker and controller, of at most `heap_mb` MB of heap each.
 
     `settings` are broker properties that go over ours. Opening starts nothing. The number of brokers and the security
-    are fixed by the first start; opening the folder with others raises Misconfigured.
+    are fixed by the first start; opening the folder with others raises Misconfigured. `users` (name to password) are for
+    `tls-scram`, fixed by the first start too; the super user `admin` is always there, others need ACLs.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class LocalKafka:
         self.security: Security = security
         self.heap_mb = heap_mb
         self.settings = dict(settings or {})
+        self._tls = TlsScram(self.data_dir / "security", users or {}) if security == "tls-scram" else None
+        if users and not self._tls:
+            raise Misconfigured("users need security='tls-scram'")
         self.nodes = [Node(index, self.data_dir / f"node-{index + 1}") for index in range(brokers)]
 
     def start(self, progress: Progress | None = None) -> str:
@@ -112,21 +117,35 @@ class LocalKafka:
             raise Misconfigured(f"no Kafka was started in {self.data_dir}: run `govern kafka start`")
         return ",".join(f"{HOST}:{one.client}" for one in ports)
 
-    def client_settings(self) -> dict[str, Any]:
-        """Arguments for any aiokafka client of this cluster."""
-        return {"bootstrap_servers": self.bootstrap_servers, "security_protocol": "PLAINTEXT"}
+    def client_settings(self, user: str = ADMIN, mechanism: str = "SCRAM-SHA-512") -> dict[str, Any]:
+        """Arguments for any aiokafka client of this cluster; user and mechanism matter under `tls-scram` only."""
+        settings: dict[str, Any] = {"bootstrap_servers": self.bootstrap_servers, "security_protocol": "PLAINTEXT"}
+        return settings | (self._tls.client_settings(user, mechanism) if self._tls else {})
+
+    @property
+    def authority(self) -> Path | None:
+        """PEM file of the authority that clients must trust (`GOVERN_SSL_CAFILE`); None without TLS."""
+        return self._tls.authority if self._tls else None
 
     def _start(
         self, missing: Sequence[Node], cluster: Mapping[str, Any], jars: Sequence[Path], report: Progress
     ) -> None:
         ports = self._choose_ports(fixed=len(missing) < len(self.nodes))
+        if self._tls:
+            self._tls.prepare()
         try:
-            for node in missing:
-                node.configure(self._properties(node, ports))
-                node.format(jars, str(cluster["cluster_id"]), [])
             report("starting Apache Kafka")
+            with ThreadPoolExecutor(1) as pool:  # at the first start this takes a second, as does formatting
+                recording = pool.submit(kafka_archive.start_options, record=True)
+                for node in missing:
+                    node.configure(self._properties(node, ports))
+                    node.format(jars, str(cluster["cluster_id"]), self._tls.format_arguments() if self._tls else [])
+                options = recording.result()
             for node in missing:
-                node.spawn(jars, self._jvm())
+                node.spawn(
+                    jars,
+                    [*self._jvm(), *(options if node is missing[0] else kafka_archive.start_options(record=False))],
+                )
             self._wait(missing)
         except BaseException:  # Ctrl-C too leaves nothing half-started
             self._end(missing, gently=False)
@@ -168,6 +187,7 @@ class LocalKafka:
             "broker.heartbeat.interval.ms": "400",
             "broker.session.timeout.ms": "2000",
             "log.cleaner.dedupe.buffer.size": str(32 * 1024 * 1024),
+            **(self._tls.broker_properties() if self._tls else {}),
             **self.settings,
         }
 
@@ -237,6 +257,15 @@ class LocalKafka:
         with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def open_kafka(data_dir: Path) -> LocalKafka:
+    """Open a cluster with the number of brokers and the security of its first start; raises Misconfigured for none."""
+    try:
+        known = json.loads((Path(data_dir) / "cluster.json").read_text())
+        return LocalKafka(data_dir, brokers=int(known["brokers"]), security=known["security"])
+    except (OSError, ValueError, KeyError) as error:
+        raise Misconfigured(f"no Kafka was started in {data_dir}: run `govern kafka start`") from error
 
 
 def _port(remembered: int, taken: set[int]) -> int:
