@@ -8,7 +8,7 @@ Unknown fields are skipped, but must be well-formed JSON in UTF-8 and no deeper 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta
 
 from agents.configuration import Model
+from agents.errors import Malformed
 from agents.events import ID_LIMIT, SOURCE_LIMIT
 
 DECISION_TYPE = "governance.decision.v1"
@@ -34,6 +35,8 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAFE_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}")
 _BOUNDED = Annotated[float, Meta(ge=-(2.0**63), lt=2.0**64)]  # beyond it, an integer may have lost digits: look again
+_POSITIVE = Annotated[float, Meta(ge=0)]
+_BOUNDED_POSITIVE = Annotated[float, Meta(ge=0, lt=2.0**64)]
 _ENVELOPE: list[tuple[str, Any] | tuple[str, Any, Any]] = [
     ("specversion", Literal["1.0"]),
     ("type", Literal["governance.decision.v1"]),
@@ -46,6 +49,9 @@ _ENVELOPE: list[tuple[str, Any] | tuple[str, Any, Any]] = [
     ("causationid", _Id | None, None),
     ("traceparent", str | None, None),
 ]
+
+
+Decode = Callable[[bytes], Any]  # a struct made at run time has no static type
 
 
 def _struct(name: str, fields: Sequence[Any], rename: dict[str, str] | None = None) -> type[msgspec.Struct]:
@@ -91,7 +97,7 @@ class _LooseDecision(msgspec.Struct, gc=False):
 
 identity_of = msgspec.json.Decoder(Identity).decode
 model_of = msgspec.json.Decoder(AnyDecision).decode
-envelope_of = msgspec.json.Decoder(_struct("Envelope", [*_ENVELOPE, ("data", msgspec.Raw)])).decode
+envelope_of: Decode = msgspec.json.Decoder(_struct("Envelope", [*_ENVELOPE, ("data", msgspec.Raw)])).decode
 object_of = msgspec.json.Decoder(_struct("AnyObject", [])).decode
 _loose = msgspec.json.Decoder(_LooseDecision).decode
 
@@ -112,6 +118,25 @@ def _safe(value: object, shape: re.Pattern[str]) -> str | None:
     return value if isinstance(value, str) and shape.fullmatch(value) else None
 
 
+def check_value(value: bytes | None, limit: int = VALUE_LIMIT) -> bytes:
+    """The value, if its bytes may be given to a parser at all; otherwise raise Malformed."""
+    if value is None:
+        raise Malformed("the record has no value (a tombstone)", "null-value")
+    if not value:
+        raise Malformed("the value is empty", "empty")
+    if len(value) > limit:
+        raise Malformed(f"the value is longer than {limit} bytes", "too-large")
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the value is not UTF-8 (byte {error.start})", "not-utf8") from error
+    if value.startswith(b"\xef\xbb\xbf"):
+        raise Malformed("the value starts with a byte order mark", "byte-order-mark")
+    if too_deep(value):
+        raise Malformed(f"the value nests deeper than {DEPTH_LIMIT} levels", "too-deep")
+    return value
+
+
 class Contract:
     """One declared model's decoders.
 
@@ -126,8 +151,8 @@ class Contract:
         """True: this declaration stands in for models that nobody declared, so the name in the data is another one."""
         self.features = list(declaration.features)
         self.empty_attributions = self._attributions(float)()
-        self.decode = msgspec.json.Decoder(self._decision(_BOUNDED)).decode
-        self.decode_wide = msgspec.json.Decoder(self._decision(float)).decode
+        self.decode: Decode = msgspec.json.Decoder(self._decision(_BOUNDED)).decode
+        self.decode_wide: Decode = msgspec.json.Decoder(self._decision(float)).decode
         self._literals = msgspec.json.Decoder(_Literals).decode
 
     def lost_digits(self, value: bytes) -> str | None:
@@ -163,7 +188,7 @@ class Contract:
                 ("output", output | None, None) if kind == "action" else ("output", output),
                 ("action", action) if kind == "action" else ("action", action | None, None),
                 ("feature_attributions", self._attributions(number) | None, None),
-                ("latency_ms", Annotated[number, Meta(ge=0)] | None, None),
+                ("latency_ms", (_POSITIVE if number is float else _BOUNDED_POSITIVE) | None, None),
                 ("groups", dict[str, str | None] | None, None),
             ],
         )
@@ -210,13 +235,39 @@ def _too_large(raw: msgspec.Raw) -> bool:
     return re.fullmatch(rb"-?\d+", text) is not None and not -(2**63) <= int(text) < 2**64
 
 
-def shallow(values: Sequence[bytes]) -> bool:
-    """True where surely none of the values nests deeper than DEPTH_LIMIT; cheap, and may be False without need.
+def screen(values: list[bytes], limit: int) -> list[int]:
+    """Empty, in place, the values that no parser may see; give the rows whose strings may hold control characters.
 
-    A value that deep has more than DEPTH_LIMIT openings; if any DEPTH_LIMIT + 1 consecutive openings of all values
-    joined lie further apart than the longest value, no value has as many.
+    Raw control characters are no JSON, so only values with an escape or a DEL need a look at their ids afterwards.
+    Looks at all values joined first: a batch of ordinary records costs a fraction of a microsecond each.
     """
     joined = b"".join(values)
+    longest = max(map(len, values), default=0)
+    if not joined.isascii() or longest > limit or not _shallow(joined, longest):
+        for row, value in enumerate(values):
+            if not _parseable(value, limit):
+                values[row] = b""
+    if b"\\" in joined or b"\x7f" in joined:
+        return [row for row, value in enumerate(values) if b"\\" in value or b"\x7f" in value]
+    return []
+
+
+def _parseable(value: bytes, limit: int) -> bool:
+    if len(value) > limit or too_deep(value):
+        return False
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shallow(joined: bytes, longest: int) -> bool:
+    """True where surely none of the joined values nests deeper than DEPTH_LIMIT; may be False without need.
+
+    A value that deep has more than DEPTH_LIMIT openings; where any DEPTH_LIMIT + 1 openings in a row lie further apart
+    than the longest value, no value has as many.
+    """
     cells = np.frombuffer(joined, dtype=np.uint8)
     opening = cells == ord("{")
     if b"[" in joined:
@@ -224,7 +275,12 @@ def shallow(values: Sequence[bytes]) -> bool:
     places = np.flatnonzero(opening)
     if len(places) <= DEPTH_LIMIT:
         return True
-    return bool((places[DEPTH_LIMIT:] - places[:-DEPTH_LIMIT]).min() >= max(map(len, values)))
+    return bool((places[DEPTH_LIMIT:] - places[:-DEPTH_LIMIT]).min() >= longest)
+
+
+def too_deep(value: bytes) -> bool:
+    """True where the value nests deeper than DEPTH_LIMIT."""
+    return value.count(b"{") + value.count(b"[") > DEPTH_LIMIT and depth(value) > DEPTH_LIMIT
 
 
 def depth(value: bytes) -> int:

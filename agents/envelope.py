@@ -51,7 +51,7 @@ def attributes(headers: Sequence[Header]) -> dict[str, str] | None:
             attribute = name[len(_ATTRIBUTE) :]
             if attribute in found:
                 raise Malformed("a ce_ header stands twice", "repeated-header")
-            found[attribute] = _text(value)
+            found[attribute] = envelope_text(value)
     if not kind or not found:
         return None
     if kind != "application/json" and not kind.endswith("+json"):
@@ -80,7 +80,8 @@ def structured(found: dict[str, str], value: bytes) -> bytes:
 
 def binary_headers(headers: Sequence[Header]) -> tuple[Header, ...]:
     """The headers that belong to a binary-mode decision's identity of bytes: ce_ and content-type, by name."""
-    return tuple(sorted(header for header in headers if header[0].startswith(_ATTRIBUTE) or header[0] == _TYPE))
+    ours = [header for header in headers if header[0].startswith(_ATTRIBUTE) or header[0] == _TYPE]
+    return tuple(sorted(ours, key=lambda header: (header[0], header[1] or b"")))
 
 
 def _media_type(headers: Sequence[Header]) -> str:
@@ -88,10 +89,11 @@ def _media_type(headers: Sequence[Header]) -> str:
     found = [value for name, value in headers if name.lower() == _TYPE]
     if len(found) > 1:
         raise Malformed("content-type stands twice", "repeated-header")
-    return _text(found[0]).partition(";")[0].strip().lower() if found else ""
+    return envelope_text(found[0]).partition(";")[0].strip().lower() if found else ""
 
 
-def _text(value: bytes | None) -> str:
+def envelope_text(value: bytes | None) -> str:
+    """A header's text; raises Malformed where it has none or is not UTF-8."""
     if value is None:
         raise Malformed("a ce_ or content-type header has no value", "bad-header")
     try:

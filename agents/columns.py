@@ -1,0 +1,264 @@
+"""The columns of a decision: their names and types, what each means, and how decoded decisions become a frame.
+
+Names are flat and dotted. Protected attributes (`data.groups`) are never columns. Numbers are Float64, times Int64 in
+milliseconds since 1970 UTC, what is absent is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from agents.configuration import Model
+from agents.decoding import Contract
+from agents.records import Record
+from agents.timestamps import UNREADABLE, milliseconds_of
+from agents.timestamps import Milliseconds as Times
+
+COLUMN_DOCS: dict[str, str] = {
+    "id": "The decision's id, unique within its source.",
+    "source": "Who produced the decision (a URI reference).",
+    "subject": "Whom the decision is about.",
+    "caller": "Who asked the model, as the producer declares it.",
+    "caller_declared": "True where the model declares this caller; false for any other, and where none is named.",
+    "caller_verified": "True where the record came from the topic that only this declared caller may write.",
+    "purpose": "What the decision is for, as the producer declares it.",
+    "model.name": "The model's name.",
+    "model.version": "The model's version.",
+    "model.version_declared": "True where the model declares this version.",
+    "features.<feature>": "An input of the model: a number, or text for a categorical one.",
+    "output.label": "What the model said.",
+    "output.score": "The model's score, in its own unit.",
+    "output.confidence": "How sure the model is, 0 to 1.",
+    "output.text": "Generated text.",
+    "prompt": "What the model was asked.",
+    "action.tool": "The tool that an agent proposes to use.",
+    "latency_ms": "How long the model took, in milliseconds.",
+    "feature_attributions.<feature>": "How much the feature moved the output.",
+    "event_time_ms": "When it happened by the producer's clock, in ms since 1970 UTC; the broker's time if not given.",
+    "broker_time_ms": "When the broker took the record, in ms since 1970 UTC.",
+    "skew_ms": "Producer's time minus broker's time, in ms.",
+    "skewed": "True where the two differ by more than the model's `max_skew` (never under `clock: event`).",
+}
+"""One line a column; `<feature>` stands for each declared feature."""
+
+_FIXED: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "source": pl.String(),
+    "subject": pl.String(),
+    "caller": pl.String(),
+    "caller_declared": pl.Boolean(),
+    "caller_verified": pl.Boolean(),
+    "purpose": pl.String(),
+    "model.name": pl.String(),
+    "model.version": pl.String(),
+    "model.version_declared": pl.Boolean(),
+    "output.label": pl.String(),
+    "output.score": pl.Float64(),
+    "output.confidence": pl.Float64(),
+    "output.text": pl.String(),
+    "prompt": pl.String(),
+    "action.tool": pl.String(),
+    "latency_ms": pl.Float64(),
+    "event_time_ms": pl.Int64(),
+    "broker_time_ms": pl.Int64(),
+    "skew_ms": pl.Int64(),
+    "skewed": pl.Boolean(),
+}
+_CALLER = {"caller", "caller_declared", "caller_verified"}
+_EMPTY_OUTPUT = type("NoOutput", (), {"label": None, "score": None, "confidence": None, "text": None})()
+_EMPTY_ACTION = type("NoAction", (), {"tool": None})()
+
+
+def decision_columns(model: Model) -> dict[str, pl.DataType]:
+    """Every column that a decision of this model has, with its type."""
+    columns = dict(_FIXED)
+    for name, feature in model.features.items():
+        columns[f"features.{name}"] = pl.Float64() if feature.type == "numeric" else pl.String()
+        columns[f"feature_attributions.{name}"] = pl.Float64()
+    return columns
+
+
+class Harvest:
+    """Gathers decoded decisions of one contract, chunk by chunk, as columns; then makes them a frame.
+
+    `rows` are row numbers of the batch. Values are taken at once, so that no more than a chunk of decoded decisions is
+    alive (that halves the cost: what is decoded next reuses memory still in the processor's cache).
+    """
+
+    def __init__(self, contract: Contract, wanted: Collection[str] | None) -> None:
+        self.contract = contract
+        types = decision_columns(contract.declaration)
+        self.types = {name: kind for name, kind in types.items() if wanted is None or name in wanted}
+        self._levels = _Levels(contract, self.types)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.rows: list[int] = []
+        self._values: dict[str, list[Any]] = {name: [] for name in self._levels.names}
+
+    def take(self, rows: Sequence[int], decisions: Sequence[Any]) -> None:
+        """Add decisions; `rows` says where in the batch they stand."""
+        self.rows.extend(rows)
+        for name, values in self._levels.pull(decisions):
+            self._values[name].extend(values)
+
+    def identities(self) -> list[str]:
+        """`source`, NUL, `id`, for each row."""
+        return [f"{source}\0{id_}" for source, id_ in zip(self._values["source"], self._values["id"], strict=True)]
+
+    def names(self) -> list[str]:
+        """The models' names as the decisions say them; for a contract that stands in for several."""
+        return self._values["model.name"]
+
+    def versions(self) -> list[str]:
+        """The models' versions."""
+        return self._values["model.version"]
+
+    def incomplete(self) -> list[int]:
+        """Rows (of the batch) of predictions with neither label nor score."""
+        if self.contract.declaration.kind != "prediction":
+            return []
+        scores = self._values["output.score"]
+        unlabelled = [index for index, label in enumerate(self._values["output.label"]) if label is None]
+        return [self.rows[index] for index in unlabelled if scores[index] is None]
+
+    def event_times(self, broker_times: Times) -> Times:
+        """The producers' times in ms, the broker's where none is given, UNREADABLE where one is no time."""
+        texts = self._values["time"]
+        given = [index for index, text in enumerate(texts) if text is not None]
+        if len(given) == len(texts):
+            return milliseconds_of(texts)
+        times = broker_times.copy()
+        times[given] = milliseconds_of([texts[index] for index in given])
+        return times
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep only these rows (indices into what was gathered), in this order."""
+        self.rows = [self.rows[index] for index in indices]
+        self._values = {name: [values[index] for index in indices] for name, values in self._values.items()}
+
+    def frame(self, records: Sequence[Record], event: Times, broker: Times) -> pl.DataFrame:
+        """The wanted columns; as many rows as were gathered, whatever the columns."""
+        series = [self._series(name, kind, records, event, broker) for name, kind in self.types.items()]
+        return pl.DataFrame(series) if series else pl.DataFrame(height=len(self.rows))
+
+    def _series(
+        self,
+        name: str,
+        kind: pl.DataType,
+        records: Sequence[Record],
+        event: Times,
+        broker: Times,
+    ) -> pl.Series:
+        if name in ("event_time_ms", "broker_time_ms", "skew_ms", "skewed"):
+            return pl.Series(name, self._clock(name, event, broker), dtype=kind)
+        if name in ("caller_declared", "caller_verified", "model.version_declared"):
+            return pl.Series(name, self._declared(name, records), dtype=kind)
+        if name == "model.name" and not self.contract.catch_all:
+            return pl.Series(name, [self.contract.name] * len(self.rows), dtype=kind)
+        return pl.Series(name, self._values[name], dtype=kind)
+
+    def _clock(self, name: str, event: Times, broker: Times) -> Times | npt.NDArray[np.bool_]:
+        if name == "event_time_ms":
+            return event
+        if name == "broker_time_ms":
+            return broker
+        if name == "skew_ms":
+            return event - broker
+        declaration = self.contract.declaration
+        if declaration.clock == "event":
+            return np.zeros(len(event), dtype=np.bool_)
+        return np.asarray(np.abs(event - broker) > declaration.max_skew * 1000)
+
+    def _declared(self, name: str, records: Sequence[Record]) -> list[bool]:
+        declaration = self.contract.declaration
+        if name == "model.version_declared":
+            versions = frozenset(declaration.versions)
+            return [version in versions for version in self.versions()]
+        callers = self._values["caller"]
+        if name == "caller_declared":
+            return [caller in declaration.callers for caller in callers]
+        exclusive = {(caller, one.topic) for caller, one in declaration.callers.items() if one.topic is not None}
+        return [(caller, records[row].topic) in exclusive for row, caller in zip(self.rows, callers, strict=True)]
+
+
+class _Level(NamedTuple):
+    """Attributes to take from one kind of object, and the columns they become."""
+
+    columns: tuple[str, ...]
+    getter: Callable[[Any], Any] | None
+
+    def pull(self, objects: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        if self.getter is None:
+            return ()
+        if len(self.columns) == 1:
+            return [list(map(self.getter, objects))]
+        return list(zip(*map(self.getter, objects), strict=True)) if objects else [()] * len(self.columns)
+
+
+def _level(columns: dict[str, str]) -> _Level:
+    """`columns`: column → attribute."""
+    return _Level(tuple(columns), attrgetter(*columns.values()) if columns else None)
+
+
+class _Levels:
+    """Which attributes of a decision's nested parts to take; one pass a part is faster than dotted paths a column."""
+
+    def __init__(self, contract: Contract, types: Collection[str]) -> None:
+        self._missing = {"feature_attributions": contract.empty_attributions, "action": _EMPTY_ACTION}
+        if contract.declaration.kind == "action":
+            self._missing["output"] = _EMPTY_OUTPUT
+        wanted = set(types) | ({"caller"} if _CALLER & set(types) else set())
+        wanted |= {"output.label", "output.score"} if contract.declaration.kind == "prediction" else set()
+        wanted |= {"model.name"} if contract.catch_all else set()
+        wanted -= set() if contract.catch_all else {"model.name"}
+        place = {name: f"f{index}" for index, name in enumerate(contract.features)}
+        self._features = _level({n: place[n[9:]] for n in types if n.startswith("features.")})
+        self._attributions = _level({n: place[n[21:]] for n in types if n.startswith("feature_attributions.")})
+        self._output = _level({n: n[7:] for n in sorted(wanted) if n.startswith("output.")})
+        self._action = _level({n: n[7:] for n in types if n.startswith("action.")})
+        self._model = _level({"model.version": "version"} | ({"model.name": "name"} if "model.name" in wanted else {}))
+        subject = {"subject": "subject"} if "subject" in wanted else {}
+        self._top = _level({"id": "id", "source": "source", "time": "time", **subject, "": "data"})
+        parts = {"": "model"}
+        inner = {n: n for n in ("caller", "purpose", "prompt", "latency_ms") if n in wanted}
+        for name, level in self._parts():
+            parts |= {f"/{name}": name} if level.getter is not None else {}
+        self._data = _level(parts | inner)
+        groups = (self._features, self._attributions, self._output, self._action, self._model)
+        self.names = [n for n in (*self._top.columns, *inner) if n] + [n for group in groups for n in group.columns]
+
+    def _parts(self) -> list[tuple[str, _Level]]:
+        return [
+            ("features", self._features),
+            ("feature_attributions", self._attributions),
+            ("output", self._output),
+            ("action", self._action),
+        ]
+
+    def pull(self, decisions: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+        """Columns of these decisions, by name."""
+        pulled = dict(zip(self._top.columns, self._top.pull(decisions), strict=True))
+        pulled |= zip(self._data.columns, self._data.pull(pulled.pop("")), strict=True)
+        pulled |= zip(self._model.columns, self._model.pull(pulled.pop("")), strict=True)
+        for name, level in self._parts():
+            if level.getter is None:
+                continue
+            objects = pulled.pop(f"/{name}")
+            if name in self._missing:
+                empty = self._missing[name]
+                objects = [empty if one is None else one for one in objects]
+            pulled |= zip(level.columns, level.pull(objects), strict=True)
+        return list(pulled.items())
+
+
+def unreadable(times: Times) -> list[int]:
+    """Indices of times that could not be read."""
+    return [int(index) for index in np.flatnonzero(times == UNREADABLE)]
