@@ -23,7 +23,7 @@ from orchestration.log_store import LogStore
 
 _HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
 _SCHEMA = pl.Schema(
-    {"offset": pl.Int64, "timestamp": pl.Int64, "key": pl.Binary, "headers": _HEADERS, "value": pl.Binary}
+    [("offset", pl.Int64), ("timestamp", pl.Int64), ("key", pl.Binary), ("headers", _HEADERS), ("value", pl.Binary)]
 )
 
 

@@ -25,7 +25,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ WIDTH = 256  # hashes in a tile, entries in a bundle
 HASH = 32
 LIMIT = 65_535  # bytes of an entry
 CONSISTENT, ANCHORED, COMPLETE = "consistent", "anchored", "complete"
+Name = str | None
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Bad(Exception):
@@ -55,15 +57,14 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, and where."""
+    """One thing that is wrong, and where; `kind` says which of the three reports it hurts."""
 
     kind: str
-    """`consistent`, `anchored` or `complete`: what is hurt."""
     log: str
     what: str
-    file: str | None = None
+    file: Name = None
     leaf: int | None = None
-    field: str | None = None
+    field: Name = None
 
     def __str__(self) -> str:
         leaf = "" if self.leaf is None else f" leaf {self.leaf}"
@@ -81,9 +82,7 @@ class LogReport:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def wrong(
-        self, kind: str, what: str, *, file: str | None = None, leaf: int | None = None, name: str | None = None
-    ) -> None:
+    def wrong(self, kind: str, what: str, file: Name = None, leaf: int | None = None, name: Name = None) -> None:
         self.findings.append(Finding(kind, self.origin, what, file, leaf, name))
 
     def fine(self, kind: str) -> bool:
@@ -107,17 +106,14 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """For machines; `anchored` is null where no checkpoint from outside was given."""
-        states: dict[str, object] = {kind: all(log.fine(kind) for log in self.logs) for kind in (CONSISTENT, COMPLETE)}
-        states[ANCHORED] = all(log.fine(ANCHORED) for log in self.logs) if self.since else None
+        kinds = (CONSISTENT, ANCHORED, COMPLETE) if self.since else (CONSISTENT, COMPLETE)
+        states: dict[str, object] = {
+            ANCHORED: None,
+            **{kind: all(log.fine(kind) for log in self.logs) for kind in kinds},
+        }
         logs = [
-            {
-                "log": log.origin,
-                "leaves": log.size,
-                "consistent": log.fine(CONSISTENT),
-                "anchored_to": log.anchored_to if self.since else None,
-                "complete": log.fine(COMPLETE),
-                "notes": log.notes,
-            }
+            {"log": log.origin, "leaves": log.size, "anchored_to": log.anchored_to if self.since else None}
+            | {"consistent": log.fine(CONSISTENT), "complete": log.fine(COMPLETE), "notes": log.notes}
             for log in self.logs
         ]
         return {"ok": self.ok, **states, "logs": logs, "findings": [asdict(finding) for finding in self.findings]}
@@ -134,13 +130,8 @@ class Report:
             lines.append(f"{log.origin}: {log.size:,} leaves, {consistent}, {anchored}, {complete}")
             lines += [f"  note: {note}" for note in log.notes]
         lines += [f"WRONG {finding}" for finding in self.findings]
-        leaves = sum(log.size for log in self.logs)
-        lines.append(
-            f"OK: {len(self.logs)} logs, {leaves:,} leaves, nothing wrong"
-            if self.ok
-            else f"FAILED: {len(self.findings)} things are wrong"
-        )
-        return "\n".join(lines)
+        fine = f"OK: {len(self.logs)} logs, {sum(log.size for log in self.logs):,} leaves, nothing wrong"
+        return "\n".join([*lines, fine if self.ok else f"FAILED: {len(self.findings)} things are wrong"])
 
 
 # --- keys, notes and checkpoints (C2SP signed-note, tlog-checkpoint) --------------------------------------------------
@@ -210,7 +201,10 @@ class Key:
             ours += 1
         if not ours:
             raise Bad(f"not signed by the key {self.name}+{self.hash.hex()} (but by {others} other keys)")
-        return parse_checkpoint(text)
+        found = parse_checkpoint(text)
+        if not re.fullmatch(re.escape(self.name) + r"/(root|[a-z-]+/[0-9]+)", found.origin):
+            raise Bad(f"the log {found.origin} is none of {self.name}'s")
+        return found
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -235,14 +229,14 @@ class Digest(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A Kafka record as a leaf holds it. `raw_headers` is None where the headers' encoding is a blob."""
+    """A Kafka record as a leaf holds it."""
 
     topic: str
     partition: int
     offset: int
     timestamp: int
     key: bytes | Digest | None
-    headers: tuple[tuple[str, bytes | None], ...] | Digest
+    headers: Headers | Digest
     value: bytes | Digest | None
 
     @property
@@ -253,17 +247,18 @@ class Entry(NamedTuple):
 class Cursor:
     """Reads an encoding from front to back; `name` is the field being read."""
 
-    def __init__(self, data: bytes, name: str = "version") -> None:
+    def __init__(self, data: bytes, name: str) -> None:
         self.data, self.at, self.name = data, 0, name
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int, name: Name = None) -> bytes:
+        self.name = name or self.name
         if self.at + count > len(self.data):
-            raise Bad(f"the entry ends at byte {len(self.data)}, within this field", self.name)
+            raise Bad(f"the encoding ends at byte {len(self.data)}, within this field", self.name)
         self.at += count
         return self.data[self.at - count : self.at]
 
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
+    def number(self, size: int, name: Name = None) -> int:
+        return int.from_bytes(self.take(size, name), "big")
 
     def text(self, size: int) -> str:
         try:
@@ -271,17 +266,20 @@ class Cursor:
         except UnicodeDecodeError:
             raise Bad("not UTF-8", self.name) from None
 
-    def bytes_or_null(self, tag: int) -> bytes | None:
-        if tag not in (0, 1):
+    def nullable(self) -> bytes | None:
+        if (tag := self.number(1)) not in (0, 1):
             raise Bad(f"unknown tag {tag} at byte {self.at - 1}", self.name)
         return self.take(self.number(4)) if tag else None
 
-    def nullable(self) -> bytes | Digest | None:
-        tag = self.number(1)
-        return Digest(self.take(32).hex(), self.number(8)) if tag == 2 else self.bytes_or_null(tag)
+    def digest(self, name: str) -> Digest | None:
+        """The digest which stands for a field, if one does."""
+        if self.data[self.at : self.at + 1] != b"\x02":
+            self.name = name
+            return None
+        return Digest(self.take(33, name)[1:].hex(), self.number(8))
 
-    def header_list(self) -> tuple[tuple[str, bytes | None], ...]:
-        return tuple((self.text(self.number(4)), self.bytes_or_null(self.number(1))) for _ in range(self.number(4)))
+    def headers(self) -> Headers:
+        return tuple((self.text(self.number(4)), self.nullable()) for _ in range(self.number(4)))
 
     def end(self) -> None:
         if self.at != len(self.data):
@@ -290,25 +288,19 @@ class Cursor:
 
 def decode(data: bytes) -> Entry:
     """An entry's fields, strictly."""
-    cursor = Cursor(data)
+    cursor = Cursor(data, "version")
     if (version := cursor.number(1)) != 1:
         raise Bad(f"entry format {version} is unknown to this verifier", "version")
-    cursor.name = "topic"
-    topic = cursor.text(cursor.number(2))
-    cursor.name = "partition"
-    partition = cursor.number(4)
-    cursor.name = "offset"
-    offset = cursor.number(8)
-    cursor.name = "timestamp"
-    timestamp = int.from_bytes(cursor.take(8), "big", signed=True)
-    cursor.name = "key"
-    key = cursor.nullable()
-    cursor.name = "headers"
-    if (tag := cursor.number(1)) not in (1, 2):
-        raise Bad(f"unknown tag {tag} at byte {cursor.at - 1}", "headers")
-    headers = Digest(cursor.take(32).hex(), cursor.number(8)) if tag == 2 else cursor.header_list()
-    cursor.name = "value"
-    value = cursor.nullable()
+    topic = cursor.text(cursor.number(2, "topic"))
+    partition, offset = cursor.number(4, "partition"), cursor.number(8, "offset")
+    timestamp = int.from_bytes(cursor.take(8, "timestamp"), "big", signed=True)
+    key = cursor.digest("key") or cursor.nullable()
+    headers: Headers | Digest | None = cursor.digest("headers")
+    if headers is None:
+        if (tag := cursor.number(1)) != 1:
+            raise Bad(f"unknown tag {tag} at byte {cursor.at - 1}", "headers")
+        headers = cursor.headers()
+    value = cursor.digest("value") or cursor.nullable()
     cursor.end()
     check_shortened(len(data), key, headers, value)
     return Entry(topic, partition, offset, timestamp, key, headers, value)
@@ -328,9 +320,31 @@ def check_shortened(length: int, key: object, headers: object, value: object) ->
             return
 
 
+def with_blobs(entry: Entry, blobs: dict[str, bytes | None]) -> Entry:
+    """The entry with its large fields taken from blobs (by SHA-256), each of which is checked."""
+
+    def blob(digest: Digest, name: str) -> bytes:
+        data = blobs.get(digest.sha256)
+        if data is None:
+            raise Bad(f"blobs/{digest.sha256} is missing", name)
+        if hashlib.sha256(data).hexdigest() != digest.sha256 or len(data) != digest.length:
+            raise Bad(f"blobs/{digest.sha256} was altered: it has another digest or length", name)
+        return data
+
+    key, headers, value = entry.key, entry.headers, entry.value
+    if isinstance(headers, Digest):
+        cursor = Cursor(blob(headers, "headers"), "headers")
+        headers = cursor.headers()
+        cursor.end()
+    key = blob(key, "key") if isinstance(key, Digest) else key
+    value = blob(value, "value") if isinstance(value, Digest) else value
+    return entry._replace(key=key, headers=headers, value=value)
+
+
 def split_bundle(data: bytes) -> tuple[list[bytes], str | None]:
     """The entries of a bundle (u16 length, bytes), and what is wrong with what follows them."""
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at < len(data):
         stop = at + 2 + int.from_bytes(data[at : at + 2], "big")
         if at + 2 > len(data) or stop > len(data):
@@ -344,10 +358,12 @@ def split_bundle(data: bytes) -> tuple[list[bytes], str | None]:
 
 
 def leaf_hash(entry: bytes) -> bytes:
+    """Section 2.1: a leaf."""
     return hashlib.sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """Section 2.1: an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
@@ -380,43 +396,33 @@ class Tree:
     def root_with(self, leaves: Sequence[bytes]) -> bytes:
         """The root that this tree would have with more leaves."""
         other = Tree()
-        other.size, other.edge = self.size, list(self.edge)
+        other.edge = list(self.edge)
         for leaf in leaves:
-            for _ in other.add(leaf):
-                pass
+            list(other.add(leaf))
         return other.root()
 
 
-def included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """RFC 9162 section 2.1.3.2."""
-    if not 0 <= index < size:
-        return False
-    fn, sn, node = index, size - 1, leaf
-    for sibling in proof:
-        if sn == 0:
-            return False
-        if fn % 2 or fn == sn:
-            node = node_hash(sibling, node)
-            while fn % 2 == 0 and fn:
-                fn, sn = fn // 2, sn // 2
-        else:
-            node = node_hash(node, sibling)
-        fn, sn = fn // 2, sn // 2
-    return sn == 0 and node == root
+def root_of(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root to which an inclusion proof leads: RFC 6962 section 2.1.1 read from the root down; None: a wrong length."""
+    if size == 1:
+        return None if proof else leaf
+    if not proof:
+        return None
+    half = 1 << (size - 1).bit_length() - 1  # the largest power of two below size
+    right = index >= half
+    child = root_of(leaf, index - half, size - half, proof[:-1]) if right else root_of(leaf, index, half, proof[:-1])
+    if child is None:
+        return None
+    return node_hash(proof[-1], child) if right else node_hash(child, proof[-1])
 
 
 # --- files of a log (C2SP tlog-tiles) ---------------------------------------------------------------------------------
 
 
-def index_path(index: int) -> str:
+def index_path(index: int, prefix: str = "") -> str:
     """1234067 is `x001/x234/067`."""
-    groups = []
-    while True:
-        groups.append(f"{index % 1000:03d}")
-        index //= 1000
-        if not index:
-            break
-    return "/".join([f"x{group}" for group in groups[:0:-1]] + groups[:1])
+    head, last = divmod(index, 1000)
+    return (index_path(head, "x") + "/" if head else "") + f"{prefix}{last:03d}"
 
 
 class Folder:
@@ -451,13 +457,18 @@ class Folder:
 
     def strays(self) -> list[str]:
         """Files of this log that no check has read; another log may lie below, it is not of this one."""
-        names = [
-            str(file.relative_to(self.path)) for part in ("tile", "blobs") for file in (self.path / part).rglob("*")
-        ]
-        return sorted(name for name in names if name not in self.used and (self.path / name).is_file())
+        files = [file for part in ("tile", "blobs") for file in (self.path / part).rglob("*") if file.is_file()]
+        return sorted({str(file.relative_to(self.path)) for file in files} - self.used)
 
 
 # --- one log ----------------------------------------------------------------------------------------------------------
+
+
+def topic_of(origin: str) -> tuple[str, str]:
+    """The Kafka topic and partition that a log was made from; the root log is made from `checkpoints`."""
+    prefix, _, rest = origin.partition("/")
+    topic, _, partition = ("checkpoints/0" if rest == "root" else rest).partition("/")
+    return f"{prefix}.{topic}", partition
 
 
 class Mark(NamedTuple):
@@ -480,17 +491,14 @@ class Log:
         self.marks: dict[int, list[Mark]] = {}
         self.published: list[tuple[int, Checkpoint]] = []  # of the root log: (leaf, checkpoint of another log)
         self._tree = Tree()
-        self._levels: list[list[bytes]] = [[]]  # hashes of the tile in the making, by level
+        self._levels: dict[int, list[bytes]] = {}  # by level above the leaves: the hashes of the tile in the making
         self._met = 0
         self._previous = -1
         self._sequence: dict[str, int] = {}
         self._gates: dict[str, int] = {}
         self._finals: set[str] = set()
-        prefix, _, rest = origin.partition("/")
-        name, _, partition = rest.partition("/")
-        self._topic = f"{prefix}.checkpoints" if self.is_root else f"{prefix}.{name}"
-        self._partition = "0" if self.is_root else partition
-        self._verdicts = name == "verdicts"
+        self._topic, self._partition = topic_of(origin)
+        self._verdicts = self._topic == f"{key.name}.verdicts"
 
     def mark(self, mark: Mark) -> None:
         """Demand that the log meets a checkpoint."""
@@ -523,7 +531,9 @@ class Log:
             self._bundle(before // WIDTH, min(WIDTH, target - before))
             if self._tree.size == before:
                 break
-        self._last_tiles()
+        for level, hashes in self._levels.items():  # the partial tiles above the leaves
+            if hashes:
+                self._upper(level, (self._tree.size >> 8 * level) // WIDTH)
         self.report.size = self._tree.size
         self._unmet(target)
         strays = self.folder.strays()
@@ -540,76 +550,61 @@ class Log:
         if stored is not None and (len(computed) < width or stored != computed):
             chosen = self._choose(index, computed, stored, width)
         elif stored is None and len(computed) < width:
-            self.report.wrong(
-                CONSISTENT, f"leaves from {start + len(computed)} on are gone", leaf=start + len(computed)
-            )
+            gone = start + len(computed)
+            self.report.wrong(CONSISTENT, f"leaves from {gone} on are gone", leaf=gone)
         for at, hash_ in enumerate(chosen):
             ours = computed[at] if at < len(computed) else None
             if ours is not None and ours != hash_:
                 self._altered(start + at, entries[at], file)
             elif stored is not None and stored[at] != hash_:
-                self.report.wrong(
-                    CONSISTENT,
-                    f"hash {at} of this tile is not that of leaf {start + at}",
-                    file=tile_file,
-                    leaf=start + at,
-                )
+                self.report.wrong(CONSISTENT, f"hash {at} of this tile is not its leaf's", tile_file, start + at)
             if ours == hash_:
                 self._entry(start + at, entries[at], file)
             self._add(hash_)
 
+    def _stored(self, kind: str, index: int, width: int) -> tuple[dict[int, tuple[str, bytes]], str, bytes | None]:
+        """All stored widths of a tile or bundle; the file to go by, and its bytes (None: missing)."""
+        files = self.folder.tiles(kind, index)
+        file, data = files.get(width) or files.get(WIDTH) or (None, None)
+        if file is None:
+            file = f"tile/{kind}/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
+            self.report.wrong(
+                CONSISTENT, "the file is missing", file, index * WIDTH if kind in ("entries", "0") else None
+            )
+        for name, other in files.values():
+            if data is not None and not (data.startswith(other) or other.startswith(data)):
+                self.report.wrong(CONSISTENT, f"differs from {file}", name)
+        return files, file, data
+
     def _entries(self, index: int, width: int) -> tuple[list[bytes], str]:
-        """The bundle's entries, as far as they can be read; says what is wrong with the file."""
-        start, files = index * WIDTH, self.folder.tiles("entries", index)
-        expected = f"tile/entries/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
-        choice = files.get(width) or files.get(WIDTH)
-        if choice is None:
-            self.report.wrong(CONSISTENT, "the entry bundle is missing", file=expected, leaf=start)
-            return [], expected
-        file, data = choice
-        entries, trouble = split_bundle(data)
-        if trouble or len(entries) < width or (choice is files.get(width) and len(entries) > width):
-            trouble = trouble or f"the bundle holds {len(entries)} entries, not {width}"
-            self.report.wrong(CONSISTENT, trouble, file=file, leaf=start + min(len(entries), width))
-        for other, (name, bytes_) in files.items():
-            shorter, longer = sorted((bytes_, data), key=len)
-            if name != file and not (trouble or longer.startswith(shorter)):
-                self.report.wrong(CONSISTENT, f"differs from {file}", file=name, leaf=start)
-            elif name != file and other < width and len(split_bundle(bytes_)[0]) != other:
-                self.report.wrong(CONSISTENT, f"does not hold {other} entries", file=name, leaf=start)
-        return entries[:width], file
+        """The bundle's entries, as far as they can be read; says what is wrong with the files."""
+        files, file, data = self._stored("entries", index, width)
+        for stated, (name, stored) in files.items():
+            entries, trouble = split_bundle(stored)
+            if trouble or len(entries) != stated:
+                trouble = trouble or f"the bundle holds {len(entries)} entries, not {stated}"
+                self.report.wrong(CONSISTENT, trouble, name, index * WIDTH + min(len(entries), stated))
+        return split_bundle(data or b"")[0][:width], file
 
     def _stored_hashes(self, level: int, index: int, width: int) -> tuple[list[bytes] | None, str]:
-        """A tile's hashes (None: missing or unreadable), and its file; all stored widths of it must agree."""
-        files = self.folder.tiles(str(level), index)
-        expected = f"tile/{level}/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
-        choice = files.get(width) or files.get(WIDTH)
-        if choice is None:
-            self.report.wrong(CONSISTENT, "the tile is missing", file=expected)
-            return None, expected
-        for stated, (name, data) in files.items():
-            if len(data) != stated * HASH:
-                self.report.wrong(CONSISTENT, f"the tile has {len(data)} bytes, not {stated * HASH}", file=name)
-            elif name != choice[0] and not (choice[1].startswith(data) or data.startswith(choice[1])):
-                self.report.wrong(CONSISTENT, f"differs from {choice[0]}", file=name)
-        hashes = [choice[1][at : at + HASH] for at in range(0, width * HASH, HASH)]
-        return (hashes if len(choice[1]) >= width * HASH else None), choice[0]
+        """A tile's hashes (None: missing or too short), and its file."""
+        files, file, data = self._stored(str(level), index, width)
+        for stated, (name, stored) in files.items():
+            if len(stored) != stated * HASH:
+                self.report.wrong(CONSISTENT, f"the tile has {len(stored)} bytes, not {stated * HASH}", name)
+        if data is None or len(data) < width * HASH:
+            return None, file
+        return [data[at : at + HASH] for at in range(0, width * HASH, HASH)], file
 
     def _choose(self, index: int, computed: list[bytes], stored: list[bytes], width: int) -> list[bytes]:
         """Entries or tile: which of the two does the signed tree know? The hashes to go on with."""
         if len(computed) < width:
             return stored
-        size = self._tree.size + width
-        for mark in self.marks.get(size, ()):
-            for hashes in (computed, stored):
-                if self._tree.root_with(hashes) == mark.root:
-                    return hashes
-        parent = self.folder.tiles("1", index // WIDTH)
+        roots = {mark.root for mark in self.marks.get(self._tree.size + width, ())}
         at = index % WIDTH * HASH
-        known = {data[at : at + HASH] for _, data in parent.values()}
+        above = {data[at : at + HASH] for _, data in self.folder.tiles("1", index // WIDTH).values()}
         for hashes in (computed, stored):
-            alone = Tree()
-            if width == WIDTH and alone.root_with(hashes) in known:
+            if self._tree.root_with(hashes) in roots or (width == WIDTH and Tree().root_with(hashes) in above):
                 return hashes
         return computed
 
@@ -624,23 +619,13 @@ class Log:
         self.report.wrong(CONSISTENT, what, file=file, leaf=leaf, name=name)
 
     def _add(self, hash_: bytes) -> None:
-        self._levels[0].append(hash_)
-        if len(self._levels[0]) == WIDTH:
-            self._levels[0] = []  # compared already, as it was read
         for level, node in self._tree.add(hash_):
-            while level >= len(self._levels):
-                self._levels.append([])
-            self._levels[level].append(node)
-            if len(self._levels[level]) == WIDTH:
-                self._upper(level, (self._tree.size >> 8 * (level + 1)) - 1)
-                self._levels[level] = []
+            hashes = self._levels.setdefault(level, [])
+            hashes.append(node)
+            if len(hashes) == WIDTH:
+                self._upper(level, (self._tree.size + 1 >> 8 * (level + 1)) - 1)
+                hashes.clear()
         self._check_marks()
-
-    def _last_tiles(self) -> None:
-        """The partial tiles of the upper levels."""
-        for level, hashes in enumerate(self._levels):
-            if level and hashes:
-                self._upper(level, (self._tree.size >> 8 * level) // WIDTH)
 
     def _upper(self, level: int, index: int) -> None:
         """A tile above the leaves against what its leaves give."""
@@ -650,9 +635,7 @@ class Log:
             if ours != theirs:
                 first = (index * WIDTH + at) << 8 * level
                 last = first + (1 << 8 * level) - 1
-                self.report.wrong(
-                    CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", file=file, leaf=first
-                )
+                self.report.wrong(CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", file, first)
 
     def _check_marks(self) -> None:
         size = self._tree.size
@@ -703,25 +686,11 @@ class Log:
     def _whole(self, entry: Entry) -> Entry:
         """The entry with its blobs in place; only now is its offset taken as seen."""
         self._previous = entry.offset
-        key, value, headers = entry.key, entry.value, entry.headers
-        if isinstance(value, Digest):
-            value = self._blob(value, "value")
-        if isinstance(key, Digest):
-            key = self._blob(key, "key")
-        if isinstance(headers, Digest):
-            cursor = Cursor(self._blob(headers, "headers"), "headers")
-            headers = cursor.header_list()
-            cursor.end()
-        return entry._replace(key=key, value=value, headers=headers)
-
-    def _blob(self, digest: Digest, name: str) -> bytes:
-        file = f"blobs/{digest.sha256}"
-        data = self.folder.read(file)
-        if data is None:
-            raise Bad(f"{file} is missing", name)
-        if hashlib.sha256(data).hexdigest() != digest.sha256 or len(data) != digest.length:
-            raise Bad(f"{file} was altered: it has another digest or length", name)
-        return data
+        blobs: dict[str, bytes | None] = {}
+        for part in (entry.key, entry.headers, entry.value):
+            if isinstance(part, Digest):
+                blobs[part.sha256] = self.folder.read(f"blobs/{part.sha256}")
+        return with_blobs(entry, blobs)
 
     def _numbered(self, entry: Entry) -> None:
         """`govern-seq` counts each writer's records of this partition from 0: a gap is a lost record."""
@@ -735,9 +704,7 @@ class Log:
         expected, found = self._sequence.get(name, 0), int(number)
         self._sequence[name] = max(expected, found + 1)
         if found > expected:
-            raise Bad(
-                f"records {expected} to {found - 1} of writer {name} are missing before this", "headers", COMPLETE
-            )
+            raise Bad(f"records {expected} to {found - 1} of writer {name} are missing here", "headers", COMPLETE)
         if found < expected:
             what = f"writer {name} numbers this record {found} again, {expected} was due: two writers under one name"
             raise Bad(f"{what} (a zombie), or a copied record", "headers", COMPLETE)
@@ -808,9 +775,7 @@ def verify(path: Path, key: Key, since: Sequence[tuple[str, bytes]] = ()) -> Rep
         stored, published = own[origin], newest.get(origin)
         if stored is not None and published is not None and stored < published:
             what = f"the checkpoint file is older than {root_name} says: {stored} leaves, {published} were signed since"
-            log.report.wrong(
-                CONSISTENT, f"{what}; rolled back, or its lane died just then and never came back", file="checkpoint"
-            )
+            log.report.wrong(CONSISTENT, f"{what}; rolled back, or its lane died just then and is down", "checkpoint")
         log.walk()
         if published is None and log.report.size and stored:
             log.report.wrong(COMPLETE, f"{root_name} has no checkpoint of this log")
@@ -845,85 +810,59 @@ def find_logs(path: Path) -> list[str]:
 # --- proofs of one record ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Proved:
-    """What a proof shows."""
+class Proved(NamedTuple):
+    """What a proof shows; `disclosed` is the decision that a verdict judged, where the proof gives it."""
 
     checkpoint: Checkpoint
-    index: int
+    leaf: int
     entry: Entry
-    disclosed: dict[str, object] | None = None
+    disclosed: dict[str, object] | None
 
 
 def check_proof(document: object, key: Key) -> Proved:
-    """Check a proof bundle (docs/formats.md).
-
-    Raises:
-        Bad: what does not hold.
-    """
+    """Check a proof bundle (docs/formats.md); raises Bad with what does not hold."""
     if not isinstance(document, dict) or document.get("format") != "governance-proof-v1":
         raise Bad("not a proof of the format governance-proof-v1", "format")
     found = key.open(str(document.get("checkpoint")).encode())
-    index, path = document.get("index"), document.get("inclusion")
-    if not isinstance(index, int) or not isinstance(path, list):
-        raise Bad("index and inclusion are needed", "index")
+    index, path, blobs = (document.get(name) for name in ("index", "inclusion", "blobs"))
+    if not isinstance(index, int) or not isinstance(path, list) or not isinstance(blobs, dict):
+        raise Bad("index, inclusion and blobs are needed", "index")
     data = unbase64(str(document.get("entry")), "the entry")
     proof = [unbase64(str(hash_), "the inclusion proof") for hash_ in path]
-    if not included(leaf_hash(data), index, found.size, proof, found.root):
+    if not 0 <= index < found.size or root_of(leaf_hash(data), index, found.size, proof) != found.root:
         raise Bad(f"the entry is not leaf {index} of {found.origin} at {found.size} leaves", "inclusion")
-    entry = with_blobs(decode(data), document.get("blobs"))
-    prefix, _, rest = found.origin.partition("/")
-    topic, _, partition = ("checkpoints/0" if rest == "root" else rest).partition("/")
-    if (entry.topic, str(entry.partition)) != (f"{prefix}.{topic}", partition):
-        raise Bad(f"the record {entry.place} does not belong to the log {found.origin}", "entry")
-    if document.get("origin") != found.origin:
-        raise Bad("origin is not that of the checkpoint", "origin")
+    entry = with_blobs(decode(data), {name: unbase64(str(blob), "a blob") for name, blob in blobs.items()})
+    if (entry.topic, str(entry.partition)) != topic_of(found.origin) or document.get("origin") != found.origin:
+        raise Bad(f"the record {entry.place} does not belong to the log {found.origin}", "origin")
     disclosed = document.get("disclosed")
-    proved = Proved(found, index, entry)
-    return proved if disclosed is None else replace(proved, disclosed=check_disclosed(disclosed, entry))
-
-
-def with_blobs(entry: Entry, blobs: object) -> Entry:
-    """The entry with its value and key taken from the proof's blobs."""
-    for name in ("key", "value"):
-        digest = getattr(entry, name)
-        if isinstance(digest, Digest):
-            data = unbase64(
-                str(blobs.get(digest.sha256)) if isinstance(blobs, dict) else "None", f"the blob of the {name}"
-            )
-            if hashlib.sha256(data).hexdigest() != digest.sha256:
-                raise Bad(f"the blob of the {name} has another digest", "blobs")
-            entry = entry._replace(**{name: data})
-    return entry
+    return Proved(found, index, entry, None if disclosed is None else check_disclosed(disclosed, entry))
 
 
 def check_disclosed(disclosed: object, entry: Entry) -> dict[str, object]:
     """The disclosed decision and salt give the commitment that the verdict names."""
+    if not isinstance(disclosed, dict) or not isinstance(entry.value, bytes) or not isinstance(entry.key, bytes):
+        raise Bad("the disclosed decision is not complete", "disclosed")
     try:
-        verdict = json.loads(entry.value if isinstance(entry.value, bytes) else b"")
-        expected, key = verdict["data"]["commitment"]["value"], entry.key
-        if not isinstance(disclosed, dict) or not isinstance(disclosed["headers"], list) or not isinstance(key, bytes):
-            raise Bad("the disclosed decision is not complete", "disclosed")
-        fields = {name: optional(disclosed[name]) for name in ("key", "value")}
-        headers = [(str(name), optional(value)) for name, value in disclosed["headers"]]
+        expected = json.loads(entry.value)["data"]["commitment"]["value"]
+        key, value = (optional(disclosed[name]) for name in ("key", "value"))
+        headers = [(str(name), optional(data)) for name, data in disclosed["headers"]]
         salt = unbase64(str(disclosed["salt"]), "the salt")
     except (ValueError, KeyError, TypeError):
-        raise Bad(
-            "this is not a verdict with a commitment, or the disclosed decision is not complete", "disclosed"
-        ) from None
-    encoded = nullable(fields["key"]) + b"\x01" + len(headers).to_bytes(4, "big")
-    for name, value in headers:
-        encoded += len(name.encode()).to_bytes(4, "big") + name.encode() + nullable(value)
-    if hashlib.sha256(salt + encoded + nullable(fields["value"])).hexdigest() != expected:
+        raise Bad("the verdict has no commitment, or the disclosed decision is not complete", "disclosed") from None
+    listed = b"".join(nullable(name.encode())[1:] + nullable(data) for name, data in headers)
+    encoded = nullable(key) + b"\x01" + len(headers).to_bytes(4, "big") + listed + nullable(value)
+    if hashlib.sha256(salt + encoded).hexdigest() != expected:
         raise Bad("the disclosed decision is not the one that this verdict committed to", "disclosed")
-    return {"position": key.decode(errors="replace"), **fields, "headers": headers}
+    return {"position": entry.key.decode(errors="replace"), "key": key, "headers": headers, "value": value}
 
 
 def optional(text: object) -> bytes | None:
+    """Base64 or null, as a proof holds them."""
     return None if text is None else unbase64(str(text), "the disclosed decision")
 
 
 def nullable(data: bytes | None) -> bytes:
+    """The encoding of a nullable byte string."""
     return b"\x00" if data is None else b"\x01" + len(data).to_bytes(4, "big") + data
 
 
@@ -945,30 +884,20 @@ def run_verify(folder: Path, key_file: Path, since: Sequence[Path] = (), as_json
     return 0 if report.ok else 1
 
 
-def run_check_proof(proof: Path, key_file: Path, as_json: bool = False) -> int:
+def run_check_proof(proof: Path, key_file: Path) -> int:
     """`check-proof`; prints what is proved and gives the exit status."""
     try:
         proved = check_proof(json.loads(proof.read_text()), Key(key_file.read_text()))
     except Bad as bad:
-        result: dict[str, object] = {"ok": False, "what": bad.what, "field": bad.field}
-        print(json.dumps(result) if as_json else f"FAILED: {bad.what} (field {bad.field or 'checkpoint'})")
+        print(f"FAILED: {bad.what} (field {bad.field or 'checkpoint'})")
         return 1
     except ValueError:
         raise Unusable(f"{proof} is not JSON") from None
-    where = f"leaf {proved.index} of {proved.checkpoint.origin} ({proved.checkpoint.size} leaves, signed)"
-    value = proved.entry.value if isinstance(proved.entry.value, bytes) else b""
-    if as_json:
-        print(
-            json.dumps(
-                {"ok": True, "record": proved.entry.place, "where": where, "value": value.decode(errors="replace")}
-            )
-        )
-    else:
-        print(f"OK: record {proved.entry.place} is {where}\n{value.decode(errors='replace')}")
-        if proved.disclosed is not None:
-            print(
-                f"OK: it judged exactly this decision, {proved.disclosed['position']}:\n{proved.disclosed['value']!r}"
-            )
+    entry, found = proved.entry, proved.checkpoint
+    print(f"OK: record {entry.place} is leaf {proved.leaf} of {found.origin} ({found.size} leaves, signed)")
+    print(entry.value.decode(errors="replace") if isinstance(entry.value, bytes) else "its value is null")
+    if proved.disclosed is not None:
+        print(f"OK: it judged exactly this decision, {proved.disclosed['position']}:\n{proved.disclosed['value']!r}")
     return 0
 
 
@@ -978,19 +907,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("verify", help="check all logs under a folder")
     one.add_argument("folder", type=Path)
-    one.add_argument(
-        "--since", type=Path, action="append", default=[], help="a checkpoint you kept, or a folder of them"
-    )
+    one.add_argument("--since", type=Path, action="append", default=[], help="a checkpoint that you kept, or a folder")
+    one.add_argument("--json", action="store_true")
     two = commands.add_parser("check-proof", help="check the proof of one record")
     two.add_argument("proof", type=Path)
     for command in (one, two):
         command.add_argument("--key", type=Path, required=True, help="your own copy of the public key")
-        command.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
     try:
         if given.command == "verify":
             return run_verify(given.folder, given.key, given.since, given.json)
-        return run_check_proof(given.proof, given.key, given.json)
+        return run_check_proof(given.proof, given.key)
     except (Unusable, OSError) as error:
         print(f"cannot check: {error}", file=sys.stderr)
         return 2
