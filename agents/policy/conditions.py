@@ -89,7 +89,7 @@ def compile_condition(
     return Condition(text, whole.sql, used, expression, parts)
 
 
-def parse(text: str) -> exp.Expression:
+def parse(text: str) -> exp.Expr:
     """The syntax tree of one expression; raises ConditionError with the place of the mistake."""
     if not text.strip():
         raise ConditionError("the condition is empty", 0, "write TRUE for a rule that always matches")
@@ -113,7 +113,7 @@ def parse(text: str) -> exp.Expression:
     return tree
 
 
-def names_in(tree: exp.Expression) -> frozenset[str]:
+def names_in(tree: exp.Expr) -> frozenset[str]:
     """Names of all columns in a tree."""
     return frozenset(name for node in tree.walk() if (name := column_name(node)) is not None and _outermost(node))
 
@@ -163,12 +163,12 @@ def _samples(name: str, dtype: pl.DataType) -> pl.Series:
     return pl.Series(name, [None, 0, 1], dtype=dtype)
 
 
-def _part(node: exp.Expression, rewriter: Rewriter) -> Part:
+def _part(node: exp.Expr, rewriter: Rewriter) -> Part:
     used = names_in(node)
     return Part(node.sql(), _expression(rewriter.rewrite(node).sql, used), used)
 
 
-def _tests(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _tests(tree: exp.Expr) -> Iterator[exp.Expr]:
     """The leaves of the AND/OR/NOT tree."""
     if isinstance(tree, exp.And | exp.Or):
         yield from _tests(tree.this)
@@ -179,11 +179,11 @@ def _tests(tree: exp.Expression) -> Iterator[exp.Expression]:
         yield tree
 
 
-def _outermost(node: exp.Expression) -> bool:
+def _outermost(node: exp.Expr) -> bool:
     return not isinstance(node.parent, exp.Dot | exp.Column)
 
 
-def _depth(tree: exp.Expression) -> int:
+def _depth(tree: exp.Expr) -> int:
     """Nesting of a tree; a chain of ANDs or ORs counts as one level, as it does for its reader."""
     level, deepest = [(tree, 1)], 0
     while level:
@@ -195,7 +195,7 @@ def _depth(tree: exp.Expression) -> int:
     return deepest
 
 
-def _offset(node: exp.Expression) -> int:
+def _offset(node: exp.Expr) -> int:
     starts = [inner.meta["start"] for inner in node.walk() if "start" in inner.meta]
     return min(starts, default=0)
 

@@ -16,13 +16,13 @@ from sqlglot import exp
 
 NUMBER, TEXT, BOOLEAN, NULL = "a number", "text", "true or false", "null"
 _CASTS = {NUMBER: "DOUBLE", TEXT: "VARCHAR", BOOLEAN: "BOOLEAN"}
-_COMPARISONS: dict[type[exp.Expression], str] = {
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
 }  # fmt: skip
-_ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
-_ROUNDINGS: dict[type[exp.Expression], str] = {exp.Abs: "ABS", exp.Floor: "FLOOR", exp.Ceil: "CEIL", exp.Round: "ROUND"}
-_CASES: dict[type[exp.Expression], str] = {exp.Lower: "LOWER", exp.Upper: "UPPER"}
-_EXTREMES: dict[type[exp.Expression], str] = {exp.Greatest: "GREATEST", exp.Least: "LEAST"}
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
+_ROUNDINGS: dict[type[exp.Expr], str] = {exp.Abs: "ABS", exp.Floor: "FLOOR", exp.Ceil: "CEIL", exp.Round: "ROUND"}
+_CASES: dict[type[exp.Expr], str] = {exp.Lower: "LOWER", exp.Upper: "UPPER"}
+_EXTREMES: dict[type[exp.Expr], str] = {exp.Greatest: "GREATEST", exp.Least: "LEAST"}
 ALLOWED = (
     "= <> < <= > >=, AND OR NOT, + - * / %, ||, IN, BETWEEN, LIKE, ILIKE, IS [NOT] NULL, IS [NOT] TRUE, CASE, IF, COALESCE, "
     "NULLIF, ABS, FLOOR, CEIL, ROUND, GREATEST, LEAST, LOWER, UPPER, LENGTH, STARTS_WITH, ENDS_WITH, CONTAINS, REGEXP_LIKE"
@@ -34,7 +34,7 @@ _CLOCK = "a condition reads no clock; use event_time_ms, broker_time_ms or the c
 class Refused(Exception):
     """A part of a condition that is not allowed: the problem, the node, the mend."""
 
-    def __init__(self, problem: str, node: exp.Expression, mend: str = "") -> None:
+    def __init__(self, problem: str, node: exp.Expr, mend: str = "") -> None:
         self.problem, self.node, self.mend = problem, node, mend
         super().__init__(problem)
 
@@ -58,7 +58,7 @@ class Rewriter:
         self._columns = columns
         self._missing = missing
 
-    def rewrite(self, node: exp.Expression) -> Piece:
+    def rewrite(self, node: exp.Expr) -> Piece:
         """The piece for a node, its operands included."""
         name = column_name(node)
         if name is not None:
@@ -81,7 +81,7 @@ class Rewriter:
 
     # -- leaves ----------------------------------------------------------------------------------------------------
 
-    def _column(self, name: str, node: exp.Expression) -> Piece:
+    def _column(self, name: str, node: exp.Expr) -> Piece:
         dtype = self._columns.get(name)
         if dtype is None:
             raise Refused(f"unknown column {name}", node, self._missing(name) or self._suggest(name, node))
@@ -92,7 +92,7 @@ class Rewriter:
             return Piece(quoted, TEXT)
         return Piece(quoted if dtype == pl.Float64 else f"CAST({quoted} AS DOUBLE)", NUMBER)
 
-    def _suggest(self, name: str, node: exp.Expression) -> str:
+    def _suggest(self, name: str, node: exp.Expr) -> str:
         if any(part.args.get("quoted") for part in node.find_all(exp.Identifier)) and "." not in name:
             return f"text stands in single quotes: '{name}'"
         near = suggest(name, self._columns)
@@ -117,7 +117,7 @@ class Rewriter:
 
     # -- logic -----------------------------------------------------------------------------------------------------
 
-    def _connective(self, node: exp.Expression) -> Piece:
+    def _connective(self, node: exp.Expr) -> Piece:
         word = "AND" if isinstance(node, exp.And) else "OR"
         operands = [self._of(one, BOOLEAN) for one in node.flatten()]
         return Piece("(" + f" {word} ".join(one.sql for one in operands) + ")", BOOLEAN, _cost(operands))
@@ -137,7 +137,7 @@ class Rewriter:
             return Piece(sql, BOOLEAN, inner.cost + 1)
         raise Refused("IS takes NULL, TRUE or FALSE", node, "compare with =")
 
-    def _comparison(self, node: exp.Expression) -> Piece:
+    def _comparison(self, node: exp.Expr) -> Piece:
         left, right = self._same(node, [node.this, node.expression])
         if left.kind == BOOLEAN and not isinstance(node, exp.EQ | exp.NEQ):
             raise Refused("true and false have no order", node, "use = or <>")
@@ -161,7 +161,7 @@ class Rewriter:
 
     # -- numbers ---------------------------------------------------------------------------------------------------
 
-    def _arithmetic(self, node: exp.Expression) -> Piece:
+    def _arithmetic(self, node: exp.Expr) -> Piece:
         left, right = self._of(node.this, NUMBER), self._of(node.expression, NUMBER)
         cost = _cost([left, right])
         if isinstance(node, exp.Div | exp.Mod):  # by zero: null, as a person would say
@@ -175,13 +175,13 @@ class Rewriter:
         inner = self._of(node.this, NUMBER)
         return Piece(f"({number(0.0)} - {inner.sql})", NUMBER, inner.cost + 1, inner.doubtful)
 
-    def _rounding(self, node: exp.Expression) -> Piece:
+    def _rounding(self, node: exp.Expr) -> Piece:
         if node.args.get("decimals") is not None or node.args.get("to") is not None:
             raise Refused("rounds to whole numbers only", node, "write ROUND(x * 100) / 100")
         inner = self._of(node.this, NUMBER)
         return Piece(f"{_ROUNDINGS[type(node)]}({inner.sql})", NUMBER, inner.cost + 1, inner.doubtful)
 
-    def _extreme(self, node: exp.Expression) -> Piece:
+    def _extreme(self, node: exp.Expr) -> Piece:
         operands = self._same(node, [node.this, *node.expressions])
         if operands[0].kind != NUMBER or len(operands) < 2:
             raise Refused(f"{_EXTREMES[type(node)]} takes two or more numbers", node)
@@ -198,12 +198,12 @@ class Rewriter:
         text = self._of(node.this, TEXT)
         return Piece(f"CAST(LENGTH({text.sql}) AS DOUBLE)", NUMBER, text.cost + 2)
 
-    def _like(self, node: exp.Expression) -> Piece:
+    def _like(self, node: exp.Expr) -> Piece:
         flags = "is" if isinstance(node, exp.ILike) else "s"
         pattern = "".join({"%": ".*", "_": "."}.get(c) or escape(c) for c in _text_of(node.expression, "LIKE"))
         return self._regex(node.this, rf"(?{flags})\A{pattern}\z")
 
-    def _affix(self, node: exp.Expression) -> Piece:
+    def _affix(self, node: exp.Expr) -> Piece:
         text = self._of(node.this, TEXT)
         word = "STARTS_WITH" if isinstance(node, exp.StartsWith) else "ENDS_WITH"
         return Piece(f"{word}({text.sql}, {_quote(_text_of(node.expression, word))})", BOOLEAN, text.cost + 1)
@@ -216,7 +216,7 @@ class Rewriter:
             raise Refused("REGEXP_LIKE takes two arguments", node, "write the flags into the pattern: '(?i)…'")
         return self._regex(node.this, _text_of(node.expression, "REGEXP_LIKE"))
 
-    def _regex(self, node: exp.Expression, pattern: str) -> Piece:
+    def _regex(self, node: exp.Expr, pattern: str) -> Piece:
         text = self._of(node, TEXT)
         return Piece(f"REGEXP_LIKE({text.sql}, {_quote(pattern)})", BOOLEAN, text.cost + 1)
 
@@ -237,10 +237,10 @@ class Rewriter:
 
     def _choice(
         self,
-        node: exp.Expression,
+        node: exp.Expr,
         conditions: Sequence[Piece],
-        values: Sequence[exp.Expression],
-        default: exp.Expression | None,
+        values: Sequence[exp.Expr],
+        default: exp.Expr | None,
     ) -> Piece:
         ends = [None if isinstance(value, exp.Null) else value for value in (*values, default)]
         known = self._same(node, [value for value in ends if value is not None])
@@ -261,13 +261,13 @@ class Rewriter:
 
     # -- types -----------------------------------------------------------------------------------------------------
 
-    def _of(self, node: exp.Expression, kind: str) -> Piece:
+    def _of(self, node: exp.Expr, kind: str) -> Piece:
         piece = self.rewrite(node)
         if piece.kind != kind:
             raise Refused(f"{_shown(node)} is {piece.kind}, but {kind} is needed here", node, _mend(piece, kind, node))
         return piece
 
-    def _same(self, node: exp.Expression, operands: Sequence[exp.Expression]) -> list[Piece]:
+    def _same(self, node: exp.Expr, operands: Sequence[exp.Expr]) -> list[Piece]:
         """Operands of one kind, with results that are no number made null."""
         pieces = [settled(self.rewrite(operand)) for operand in operands]
         for operand, piece in zip(operands[1:], pieces[1:], strict=True):
@@ -277,7 +277,7 @@ class Rewriter:
         return pieces
 
 
-_METHODS: dict[type[exp.Expression], Callable[..., Piece]] = {
+_METHODS: dict[type[exp.Expr], Callable[..., Piece]] = {
     exp.Literal: Rewriter._literal, exp.Boolean: Rewriter._boolean, exp.Null: Rewriter._null,
     exp.Paren: Rewriter._paren, exp.And: Rewriter._connective, exp.Or: Rewriter._connective, exp.Not: Rewriter._not,
     exp.Is: Rewriter._is, exp.Between: Rewriter._between, exp.In: Rewriter._in, exp.Neg: Rewriter._neg,
@@ -295,7 +295,7 @@ def settled(piece: Piece) -> Piece:
     return Piece(f"NULLIF({piece.sql}, CAST('NaN' AS DOUBLE))", piece.kind, 2 * piece.cost + 1)
 
 
-def column_name(node: exp.Expression) -> str | None:
+def column_name(node: exp.Expr) -> str | None:
     """The flat dotted name of a column (`features.limit_bal`), or None where the node is none.
 
     >>> import sqlglot
@@ -330,7 +330,7 @@ def number(value: float) -> str:
     ('5e-1', '2e4', '-1e0')
     """
     mantissa, exponent = f"{value:.16e}".split("e")
-    short, _, power = f"{value!r}".partition("e")
+    short, _, _ = f"{value!r}".partition("e")
     digits = short.lstrip("-").replace(".", "").strip("0") or "0"
     told = ("-" if value < 0 else "") + digits[0] + ("." + digits[1:] if digits[1:] else "")
     text = f"{told}e{int(exponent)}"
@@ -346,7 +346,7 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _text_of(node: exp.Expression, word: str) -> str:
+def _text_of(node: exp.Expr, word: str) -> str:
     if isinstance(node, exp.Literal) and node.is_string:
         return str(node.this)
     raise Refused(f"{word} takes a text literal", node, f"write {word} … 'text'")
@@ -356,12 +356,12 @@ def _cost(pieces: Sequence[Piece]) -> int:
     return 1 + sum(piece.cost for piece in pieces)
 
 
-def _shown(node: exp.Expression) -> str:
+def _shown(node: exp.Expr) -> str:
     text = column_name(node) or node.sql()
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-def _mend(piece: Piece, wanted: str, node: exp.Expression) -> str:
+def _mend(piece: Piece, wanted: str, node: exp.Expr) -> str:
     if wanted == TEXT and piece.kind == NUMBER and isinstance(node, exp.Literal):
         return f"write it in single quotes: '{node.this}'"
     if wanted == NUMBER and piece.kind == TEXT and isinstance(node, exp.Literal):
@@ -369,7 +369,7 @@ def _mend(piece: Piece, wanted: str, node: exp.Expression) -> str:
     return "compare values of one kind"
 
 
-def _not_allowed(node: exp.Expression) -> Refused:
+def _not_allowed(node: exp.Expr) -> Refused:
     if isinstance(node, exp.Window | exp.AggFunc):
         return Refused(f"{_shown(node)} depends on other decisions", node, _BATCH)
     if isinstance(node, exp.CurrentTimestamp | exp.CurrentDate | exp.CurrentTime | exp.CurrentDatetime):

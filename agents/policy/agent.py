@@ -1,0 +1,385 @@
+"""The policy agent: a batch of decisions in; verdicts, released, held, withheld, dead letters and flags out.
+
+Every record gets exactly one verdict, whatever it holds. The same records with the same standing state give the same
+bytes, in whatever batches they come: nothing here reads a clock, and ids derive from the record's place alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agents import __version__
+from agents.audit.commitment import Committer
+from agents.configuration import Configuration, canonical
+from agents.events import Effect, Kind, Mode, Severity, SnapshotData
+from agents.frames import Batch, Fault, Group, Reader
+from agents.policy.flags import FlagBook
+from agents.policy.rules import Matched, effect_of
+from agents.policy.standing import Standing
+from agents.policy.times import iso
+from agents.policy.window import Seen, Window
+from agents.records import Header, Record
+
+Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+ROUTES = {Effect.ALLOW: "released", Effect.LOG: "released", Effect.HOLD: "held", Effect.BLOCK: "withheld"}
+DEAD = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What many records of a batch share: the end of their verdicts' JSON, and where they go."""
+
+    tail: str
+    """Verdict JSON after the decision's position, up to the commitment's value."""
+    route: str | None
+    """Short name of the topic that gets the decision; None: its verdict is all."""
+    reasons: tuple[Matched, ...]
+    model: str | None
+    version: str | None
+
+
+@dataclass
+class PolicyAgent:
+    """Judges one partition of one topic; holds the lane's state between batches."""
+
+    prefix: str
+    topic: str
+    partition: int
+    committer: Committer
+    configuration: Configuration
+    """The configuration at the start; later ones come with `standing`."""
+    durable: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = f"{self.prefix}.policy.{self.topic}.{self.partition}"
+        self.now_ms = -1
+        self.sequence = 0  # verdicts written so far: one for each record
+        self._standing: Standing | None = None
+        self._tails: dict[tuple[object, ...], Outcome] = {}
+        self._look_at(self.configuration)
+        self._window_from: int | None = None
+        self.snapshot_due = True
+
+    # -- what a lane asks of its work (orchestration/lane.py) ------------------------------------------------------
+
+    @property
+    def reach(self) -> int:
+        """Records to see again at a start: the duplicate window."""
+        return self.configuration.duplicate_window
+
+    def restore(self, snapshot: SnapshotData | None) -> None:
+        """Start from a snapshot; a window made by other source mappings or of another size starts anew."""
+        self._window_valid = snapshot is not None and snapshot.state.get("window") == self._window_terms
+        if snapshot is None:
+            return
+        self.now_ms = snapshot.now_ms
+        self.sequence = snapshot.sequence.get(self._verdicts, 0)
+        if self._window_valid:
+            self._window_from = snapshot.window_from.get(self._here)
+
+    def recall(self, records: Sequence[Record]) -> None:
+        """Fill the duplicate window from records before the snapshot."""
+        if self._window_valid and records:
+            self._window.see(*self._reader.identify(records))
+
+    def fold(self, records: Sequence[Record]) -> None:
+        """Count records that are judged already: window, clock and sequence, without output."""
+        self.recall(records)
+        self.sequence += len(records)
+        self.now_ms = max([self.now_ms, *(record.timestamp for record in records)])
+
+    def prepare(self) -> None:
+        """Nothing outside Kafka."""
+
+    def settle(self) -> None:
+        """Nothing outside Kafka."""
+
+    def snapshot(self) -> SnapshotData:
+        """The present state; `lane` and `offsets` are the lane's to fill in."""
+        self.snapshot_due = False
+        return SnapshotData(
+            lane=self.writer,
+            offsets={},
+            sequence={self._verdicts: self.sequence},
+            now_ms=self.now_ms,
+            window_from={} if self._window_from is None else {self._here: self._window_from},
+            state={"window": self._window_terms},
+        )
+
+    def decide(self, records: Sequence[Record], standing: Standing) -> Mapping[tuple[str, int], Sequence[Message]]:
+        """Judge a batch: outputs by (full topic name, partition), in the batch's order."""
+        self._take(standing, records[0].offset)
+        batch = self._reader.read(records)
+        repeated = self._window.see(batch.identities, batch.fingerprints)
+        flags = FlagBook(self.prefix, self.topic, self.partition)
+        outcomes = self._judge(records, batch, repeated, standing, flags)
+        return self._write(records, outcomes, batch, standing, flags)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    def _take(self, standing: Standing, offset: int) -> None:
+        """Switch to what stands now: at a batch boundary, the only place where anything may change."""
+        if standing is self._standing:
+            return
+        if self._standing is None or standing.digest != self._standing.digest:
+            terms = self._window_terms
+            window, valid = self._window, getattr(self, "_window_valid", False)
+            self._look_at(standing.configuration)
+            if terms == self._window_terms and (valid or self._standing is not None):
+                self._window = window
+            else:
+                self._window_from = offset
+            self.snapshot_due = True
+        self._standing = standing
+        self._tails.clear()
+
+    def _look_at(self, configuration: Configuration) -> None:
+        from agents.policy.rules import needed_columns
+
+        self.configuration = configuration
+        self._reader = Reader(configuration, needed_columns(configuration))
+        self._window = Window(configuration.duplicate_window)
+        sources = [source.model_dump(mode="json") for source in configuration.sources]
+        self._window_terms = {"size": configuration.duplicate_window, "sources": canonical(sources).decode()}
+
+    def _judge(
+        self, records: Sequence[Record], batch: Batch, repeated: Mapping[int, Seen], standing: Standing, flags: FlagBook
+    ) -> list[Outcome]:
+        outcomes: list[Outcome | None] = [None] * len(records)
+        for group in batch.groups:
+            self._judge_group(records, group, repeated, standing, flags, outcomes)
+        for row, fault in batch.faults.items():
+            outcomes[row] = self._of_fault(fault, standing)
+            flags.add_fault(f"record/{fault.kind}", fault.model, fault.version, records[row].offset, fault.detail)
+        return outcomes  # type: ignore[return-value]  # every row is in a group or has a fault
+
+    def _judge_group(
+        self,
+        records: Sequence[Record],
+        group: Group,
+        repeated: Mapping[int, Seen],
+        standing: Standing,
+        flags: FlagBook,
+        outcomes: list[Outcome | None],
+    ) -> None:
+        rows = group.rows
+        if group.declaration.clock == "event":
+            times = np.array(group.event_times, dtype=np.int64)
+        else:
+            times = np.array([records[row].timestamp for row in rows], dtype=np.int64)
+        judged = standing.rules.judge(group.declared, group.frame, times, standing)
+        skewed = group.skewed
+        mode, combos = group.declaration.mode, judged.combos
+        named: dict[int, list[int]] = {}
+        for place, (row, version, combo) in enumerate(zip(rows, group.versions, judged.rows, strict=True)):
+            seen = repeated.get(row) if repeated else None
+            if seen is not None:
+                outcomes[row] = self._of_repeat(seen, mode, group.model, version, standing)
+                if seen == "conflict":
+                    flags.add_fault("record/conflict", group.model, version, records[row].offset, CONFLICT)
+                continue
+            outcomes[row] = self._of_decision(
+                combos[combo], mode, group.model, version, bool(skewed and skewed[place]), standing
+            )
+            if combo:
+                named.setdefault(combo, []).append(place)
+        for combo, places in named.items():
+            for reason in combos[combo]:
+                if reason.applied and reason.effect is not Effect.ALLOW:
+                    self._flag(records, group, reason, places, standing, flags)
+
+    def _flag(
+        self,
+        records: Sequence[Record],
+        group: Group,
+        reason: Matched,
+        places: Sequence[int],
+        standing: Standing,
+        flags: FlagBook,
+    ) -> None:
+        for place in places:
+            offset = records[group.rows[place]].offset
+            flags.add(reason, group.model, group.versions[place], offset, standing)
+
+    # -- outcomes --------------------------------------------------------------------------------------------------
+
+    def _of_decision(
+        self, reasons: tuple[Matched, ...], mode: Mode, model: str, version: str, skewed: bool, standing: Standing
+    ) -> Outcome:
+        key = (reasons, mode, model, version, skewed)
+        found = self._tails.get(key)
+        if found is None:
+            effect = effect_of(reasons)
+            route = ROUTES[effect] if mode is Mode.GATE else None
+            found = self._outcome(Kind.DECISION, effect, mode, model, version, reasons, standing, route, skewed)
+            self._tails[key] = found
+        return found
+
+    def _of_repeat(self, seen: Seen, mode: Mode, model: str, version: str, standing: Standing) -> Outcome:
+        key = (seen, mode, model, version)
+        found = self._tails.get(key)
+        if found is None:
+            if seen == "duplicate":
+                found = self._outcome(Kind.DUPLICATE, None, mode, model, version, (), standing, None)
+            else:
+                reasons = (Matched("record/conflict", Effect.BLOCK, "matched", True),)
+                route = "withheld" if mode is Mode.GATE else None
+                found = self._outcome(Kind.CONFLICT, Effect.BLOCK, mode, model, version, reasons, standing, route)
+            self._tails[key] = found
+        return found
+
+    def _of_fault(self, fault: Fault, standing: Standing) -> Outcome:
+        key = (fault.kind, fault.model, fault.version)
+        found = self._tails.get(key)
+        if found is None:
+            declared = standing.configuration.models.get(fault.model or "")
+            mode = declared.mode if declared else Mode.GATE
+            reasons = (Matched(f"record/{fault.kind.value}", Effect.BLOCK, "matched", True),)
+            found = self._outcome(fault.kind, Effect.BLOCK, mode, fault.model, fault.version, reasons, standing, DEAD)
+            self._tails[key] = found
+        return found
+
+    def _outcome(
+        self,
+        kind: Kind,
+        effect: Effect | None,
+        mode: Mode,
+        model: str | None,
+        version: str | None,
+        reasons: tuple[Matched, ...],
+        standing: Standing,
+        route: str | None,
+        skewed: bool = False,
+    ) -> Outcome:
+        told = [
+            {"rule": reason.rule, "effect": reason.effect.value, "outcome": reason.outcome, "applied": reason.applied}
+            for reason in reasons
+        ]
+        shared = {
+            "stage": "gate",
+            "mode": mode.value,
+            "kind": kind.value,
+            "effect": effect.value if effect else None,
+            "model": model,
+            "version": version,
+            "reasons": told,
+            "skewed": skewed,
+            "as_of": standing.as_of.model_dump(),
+            "config": standing.digest,
+            "code": __version__,
+            "commitment": {"alg": "sha256", "key": self.committer.key_id, "value": ""},
+        }
+        tail = json.dumps(shared, separators=(",", ":"), ensure_ascii=False)[1:-3]  # … "value":"
+        return Outcome(tail.removesuffix('"') + '"', route, reasons, model, version)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        records: Sequence[Record],
+        outcomes: Sequence[Outcome],
+        batch: Batch,
+        standing: Standing,
+        flags: FlagBook,
+    ) -> Mapping[tuple[str, int], Sequence[Message]]:
+        verdicts: list[Message] = []
+        routed: dict[str, list[Message]] = {"released": [], "held": [], "withheld": [], DEAD: []}
+        released = routed["released"]
+        commit: Callable[..., str] = self.committer.value
+        writer: Header = ("govern-writer", self.writer.encode())
+        here, sequence, now = f"{self._here}/", self.sequence, self.now_ms
+        start = f'{{"specversion":"1.0","type":"governance.verdict.v1","id":"{here}'
+        middle = f'","data":{{"decision":{{"topic":"{self.topic}","partition":{self.partition},"offset":'
+        source = f'/gate","source":"/{self.prefix}/policy","time":"'
+        moment = iso(max(now, 0))
+        for row, record in enumerate(records):
+            offset, key, value, headers = record.offset, record.key, record.value, record.headers
+            if record.timestamp > now:
+                now = record.timestamp
+                moment = iso(now)
+            outcome = outcomes[row]
+            place = f"{here}{offset}"
+            committed = commit(place, key, headers, value)
+            verdict = f'{start}{offset}{source}{moment}{middle}{offset}}},{outcome.tail}{committed}"}}}}}}'
+            name = place.encode()
+            verdicts.append((name, verdict.encode(), (("govern-seq", b"%d" % sequence), writer)))
+            sequence += 1
+            if outcome.route == "released":
+                released.append((key, value, [*headers, ("govern-verdict", name + b"/gate")]))
+            elif outcome.route is not None:
+                routed[outcome.route].append(self._routed(record, name, outcome, batch.faults.get(row), standing, flags))
+        flags.finish(self._reasons_of(records, standing))
+        self.sequence, self.now_ms = sequence, now
+        outputs: dict[tuple[str, int], Sequence[Message]] = {(self._topic("verdicts"), self.partition): verdicts}
+        outputs |= {(self._topic(name), self.partition): messages for name, messages in routed.items() if messages}
+        if flags:
+            outputs[self._topic("flags"), 0] = flags.messages(iso(max(now, 0)))
+        return outputs
+
+    def _routed(
+        self, record: Record, name: bytes, outcome: Outcome, fault: Fault | None, standing: Standing, flags: FlagBook
+    ) -> Message:
+        """A record that is not simply released: with the reason, so that whoever gets it can act."""
+        verdict: Header = ("govern-verdict", name + b"/gate")
+        if fault is not None:
+            facts = {
+                "verdict": (name + b"/gate").decode(),
+                "kind": fault.kind.value,
+                "reason": fault.reason,
+                "detail": fault.detail,
+                "timestamp": record.timestamp,
+            }
+            return record.key, record.value, [*record.headers, ("govern-fault", _json(facts))]
+        reasons: Header = ("govern-reasons", _json(self._told(record, outcome, standing)))
+        if outcome.route == "held":
+            headers = [*record.headers, verdict, reasons]
+            if record.key is not None:
+                headers.append(("govern-key", base64.b64encode(record.key)))
+            return name, record.value, headers
+        return record.key, record.value, [*record.headers, verdict, reasons]
+
+    def _told(self, record: Record, outcome: Outcome, standing: Standing) -> list[dict[str, str]]:
+        row: Mapping[str, object] | None = None
+        told = []
+        for reason in outcome.reasons:
+            if not reason.applied:
+                continue
+            if reason.rule == "record/conflict":
+                text = CONFLICT
+            else:
+                row = self._reader.row(record) if row is None else row
+                text = standing.render(reason, row)
+            told.append({"rule": reason.rule, "effect": reason.effect.value, "text": text})
+        return told
+
+    def _reasons_of(self, records: Sequence[Record], standing: Standing) -> Callable[[Matched, int], str]:
+        by_offset = {record.offset: record for record in records}
+
+        def render(reason: Matched, offset: int) -> str:
+            return standing.render(reason, self._reader.row(by_offset[offset]))
+
+        return render
+
+    def _topic(self, short: str) -> str:
+        return f"{self.prefix}.{short}"
+
+    @property
+    def _here(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+    @property
+    def _verdicts(self) -> str:
+        return f"{self._topic('verdicts')}/{self.partition}"
+
+
+CONFLICT = "the same id was published before with other content"
+SEVERITY_OF_FAULT = Severity.WARNING
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

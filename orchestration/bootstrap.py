@@ -1,0 +1,89 @@
+"""The one place where a running system is put together: which lanes there are, and what each is made of.
+
+Tests plug other parts in here; nothing below it looks for its own parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.audit.agent import CHECKPOINTS, origin
+from agents.configuration import Configuration
+from agents.errors import Misconfigured
+from agents.policy.agent import PolicyAgent
+from orchestration import keys
+from orchestration.archive import Archive
+from orchestration.evidence import ArchiveWork, AuditWork
+from orchestration.kafka import Broker
+from orchestration.lane import Lane, LaneName, Pace, Work
+from orchestration.log_store import LogStore
+from orchestration.settings import Settings
+from orchestration.standing import StandingTopics
+from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
+
+AUDIT_BATCH = 50_000
+ARCHIVE_BATCH = 20_000
+
+
+def lane_names(settings: Settings, configuration: Configuration | None) -> list[LaneName]:
+    """Every lane of a deployment: policy and archive for each partition of decisions, audit for each of evidence."""
+    names = []
+    for agent in ("policy", "archive"):
+        for topic in inputs(settings, configuration):
+            names += [LaneName(settings.prefix, agent, topic, number) for number in range(settings.partitions)]
+    for short in (*EVIDENCE, CHECKPOINTS):
+        count = partitions_of(BY_NAME[short], settings)
+        names += [LaneName(settings.prefix, "audit", settings.topic(short), number) for number in range(count)]
+    return names
+
+
+def make_lane(settings: Settings, name: LaneName) -> Lane:
+    """A lane ready to run. Raises Misconfigured where a key or setting is missing."""
+    try:
+        maker = MAKERS[name.agent]
+    except KeyError:
+        raise Misconfigured(f"no agent is called {name.agent!r}; there are {', '.join(MAKERS)}") from None
+    return maker(settings, name)
+
+
+def _policy(settings: Settings, name: LaneName) -> Lane:
+    committer = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
+    broker = Broker(settings)
+
+    def make(standing: Any) -> Work:
+        return PolicyAgent(
+            prefix=settings.prefix,
+            topic=name.topic,
+            partition=name.partition,
+            committer=committer,
+            configuration=standing.configuration,
+            value_limit=settings.max_record_bytes,
+        )
+
+    pace = Pace(settings.batch_records, settings.batch_age_ms, settings.snapshot_interval_ms)
+    return Lane(name, broker, make, pace, standing=lambda: StandingTopics(broker))
+
+
+def _audit(settings: Settings, name: LaneName) -> Lane:
+    signer = keys.load_signer(keys.paths(settings.prefix, settings.keys_dir).signer)
+    store = LogStore(settings.store_url)
+    log = origin(settings.prefix, name.topic.removeprefix(f"{settings.prefix}."), name.partition)
+
+    def make(standing: Any) -> Work:
+        return AuditWork(log, store, signer, settings.topic(CHECKPOINTS), settings.publish)
+
+    return Lane(name, Broker(settings), make, Pace(AUDIT_BATCH, settings.audit_interval_ms, snapshot_ms=0))
+
+
+def _archive(settings: Settings, name: LaneName) -> Lane:
+    archive = Archive(settings.archive_url)
+
+    def make(standing: Any) -> Work:
+        return ArchiveWork(archive, name.topic, name.partition)
+
+    pace = Pace(ARCHIVE_BATCH, settings.audit_interval_ms, settings.snapshot_interval_ms)
+    return Lane(name, Broker(settings), make, pace)
+
+
+MAKERS: dict[str, Callable[[Settings, LaneName], Lane]] = {"policy": _policy, "audit": _audit, "archive": _archive}
