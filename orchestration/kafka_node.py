@@ -156,7 +156,15 @@ class Node:
         return " | ".join(words) or "it said nothing"
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        return _alive(process) and _command(process)[-1:] == [str(self.properties)]
+        """True when the command line is our broker's; for an instant of its start a process shows an empty one."""
+        deadline = time.monotonic() + 0.5
+        while _alive(process):
+            if command := _command(process):
+                return command[-1] == str(self.properties)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        return False
 
     def _remember(self, process: psutil.Process) -> None:
         temporary = self._pid_file.with_suffix(".new")
@@ -198,8 +206,11 @@ def _wait(processes: Iterable[psutil.Process], seconds: float) -> None:
 
 
 def _alive(process: psutil.Process) -> bool:
+    """False once nothing of it runs: a zombie whose other threads still end holds its ports and files."""
+    if process.pid in _children:
+        return _children[process.pid].poll() is None
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 

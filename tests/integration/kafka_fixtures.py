@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from orchestration.local_kafka import LocalKafka
 
@@ -148,3 +149,39 @@ async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list
         assert numbers, f"there is no topic {topic}"
         found += [TopicPartition(topic, number) for number in sorted(numbers)]
     return found
+
+
+# Numbers of Kafka's ACL protocol.
+RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}
+OPERATIONS = {
+    "read": 3,
+    "write": 4,
+    "create": 5,
+    "delete": 6,
+    "alter": 7,
+    "describe": 8,
+    "cluster-action": 9,
+    "describe-configs": 10,
+    "alter-configs": 11,
+    "idempotent-write": 12,
+}
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
+
+
+async def allow(
+    kafka: LocalKafka, user: str, resource: str, name: str, *operations: str, prefixed: bool = False
+) -> None:
+    """As `admin`, let the user do the operations on a resource (words of RESOURCES, OPERATIONS); waits until it counts."""
+    kind, pattern, principal = RESOURCES[resource], _PREFIXED if prefixed else _LITERAL, f"User:{user}"
+    async with admin_client(kafka) as client:
+        for operation in operations:
+            number = OPERATIONS[operation]
+            one = (kind, name, pattern, principal, "*", number, _ALLOW)
+            answer = await client._send_to_controller(CreateAclsRequest(*one))
+            assert [code for code, _ in answer.creation_responses] == [0], answer
+            for _ in range(200):
+                if (await client._send_request(DescribeAclsRequest(*one))).resources:
+                    break
+                await asyncio.sleep(0.02)
+            else:
+                raise AssertionError(f"the ACL {one} does not show after 4 s")
