@@ -247,8 +247,8 @@ def screen(values: list[bytes], limit: int) -> list[int]:
         for row, value in enumerate(values):
             if not _parseable(value, limit):
                 values[row] = b""
-    if b"\\" in joined or b"\x7f" in joined:
-        return [row for row, value in enumerate(values) if b"\\" in value or b"\x7f" in value]
+    if 0x5C in joined or 0x7F in joined:
+        return [row for row, value in enumerate(values) if 0x5C in value or 0x7F in value]
     return []
 
 
@@ -270,7 +270,7 @@ def _shallow(joined: bytes, longest: int) -> bool:
     """
     cells = np.frombuffer(joined, dtype=np.uint8)
     opening = cells == ord("{")
-    if b"[" in joined:
+    if 0x5B in joined:  # "["
         opening |= cells == ord("[")
     places = np.flatnonzero(opening)
     if len(places) <= DEPTH_LIMIT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from agents.configuration import Configuration, Model
 from agents.decoding import (
     CONTROLS,
     FAILURES,
+    KEY_LIMIT,
     VALUE_LIMIT,
     Contract,
     check_value,
@@ -39,7 +40,7 @@ from agents.timestamps import milliseconds
 
 __all__ = ["COLUMN_DOCS", "Batch", "Fault", "Group", "Reader", "decision_columns"]
 
-CHUNK = 250  # decoded decisions alive at once
+CHUNK = 100  # decoded decisions alive at once: they stay in the processor's cache
 _PLAIN: Header = ("content-type", STRUCTURED)
 _MODEL = b'"model":{"name":"'
 
@@ -129,7 +130,7 @@ class Reader:
                 self._mark(batch, row, judged, records[row])
             else:
                 contract, decision = judged
-                harvests.setdefault(contract, Harvest(contract, self._columns)).take([row], [decision])
+                harvests.setdefault(contract, Harvest(contract, self._columns)).take([row], [decision], late=True)
         for harvest in harvests.values():
             self._finish(batch, harvest, records, broker)
         batch.groups.sort(key=lambda group: group.rows[0])
@@ -166,15 +167,24 @@ class Reader:
         """Each record as a structured document (empty where it cannot be one), and the fingerprints."""
         values = [record.value or b"" for record in records]
         fingerprints = list(map(hash, values))
-        for row, record in enumerate(records):
-            headers, key = record.headers, record.key
-            if (headers and (len(headers) > 1 or headers[0] != _PLAIN)) or self._mappings or (key and len(key) > 1024):
-                fingerprints[row] = self._fingerprint(record, fingerprints[row])
-                try:
-                    values[row] = self._document(record)
-                except Malformed:
-                    values[row] = b""
+        for row in self._unusual(records):
+            fingerprints[row] = self._fingerprint(records[row], fingerprints[row])
+            try:
+                values[row] = self._document(records[row])
+            except Malformed:
+                values[row] = b""
         return values, fingerprints
+
+    def _unusual(self, records: Sequence[Record]) -> Sequence[int]:
+        """Rows whose headers or key want a look; not the two common cases, none and structured mode's content-type."""
+        if self._mappings:
+            return range(len(records))
+        return [
+            row
+            for row, record in enumerate(records)
+            if (record.headers and (len(record.headers) > 1 or record.headers[0] != _PLAIN))
+            or len(record.key or b"") > KEY_LIMIT
+        ]
 
     def _document(self, record: Record) -> bytes:
         """The record as a structured document; raises Malformed where it cannot be one."""
@@ -241,22 +251,25 @@ class Reader:
 
     def _finish(self, batch: Batch, harvest: Harvest, records: Sequence[Record], broker: np.ndarray[Any, Any]) -> None:
         """Make groups of a harvest; what is at fault only now (a time, no output) becomes a fault."""
-        for row, identity in zip(harvest.rows, harvest.identities(), strict=True):
-            batch.identities[row] = identity
-        bad = set(harvest.incomplete())
-        times = harvest.event_times(broker[harvest.rows])
-        bad |= {harvest.rows[index] for index in unreadable(times)}
+        whole = len(harvest.rows) == len(records) and not harvest.late
+        if whole:
+            batch.identities[:] = harvest.identities()
+        else:
+            for row, identity in zip(harvest.rows, harvest.identities(), strict=True):
+                batch.identities[row] = identity
+            broker = broker[harvest.rows]
+        times = harvest.event_times(broker)
+        bad = {harvest.rows[index] for index in unreadable(times)}.union(harvest.incomplete())
         for row in bad:
             judged = self._judge(records[row])
             assert isinstance(judged, Fault), "the quick way and the careful way must agree"
             self._mark(batch, row, judged, records[row])
-        rows = harvest.rows
-        if bad or any(left > right for left, right in pairwise(rows)):
-            order = [i for i in sorted(range(len(rows)), key=rows.__getitem__) if rows[i] not in bad]
+        if bad or harvest.late:
+            order = [index for row, index in sorted(zip(harvest.rows, count(), strict=False)) if row not in bad]
             harvest.keep(order)
-            times = times[order]
+            times, broker = times[order], broker[order]
         if harvest.rows:
-            self._group(batch, harvest, records, times, broker[harvest.rows])
+            self._group(batch, harvest, records, times, broker)
 
     def _group(
         self,
