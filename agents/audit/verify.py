@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import argparse
 import base64
-import binascii
 import hashlib
 import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +51,6 @@ class Unusable(Exception):
     """The check cannot be made: no key, no evidence, a file that cannot be read."""
 
 
-# --- what a check says ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, and where; `kind` says which of the three reports it hurts."""
@@ -72,77 +68,12 @@ class Finding:
         return f"{self.log}{leaf}{name}{'' if self.file is None else f' [{self.file}]'}: {self.what}"
 
 
-@dataclass
-class LogReport:
-    """What was found about one log. `anchored_to`: how many leaves a checkpoint from outside covers."""
-
-    origin: str
-    size: int = 0
-    anchored_to: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def wrong(self, kind: str, what: str, file: Name = None, leaf: int | None = None, name: Name = None) -> None:
-        self.findings.append(Finding(kind, self.origin, what, file, leaf, name))
-
-    def fine(self, kind: str) -> bool:
-        return not any(finding.kind == kind for finding in self.findings)
-
-
-@dataclass
-class Report:
-    """What was found about all logs; `since` says whether a checkpoint from outside was given."""
-
-    logs: list[LogReport]
-    since: bool
-
-    @property
-    def findings(self) -> list[Finding]:
-        return [finding for log in self.logs for finding in log.findings]
-
-    @property
-    def ok(self) -> bool:
-        return not self.findings
-
-    def as_json(self) -> dict[str, object]:
-        """For machines; `anchored` is null where no checkpoint from outside was given."""
-        kinds = (CONSISTENT, ANCHORED, COMPLETE) if self.since else (CONSISTENT, COMPLETE)
-        states: dict[str, object] = {
-            ANCHORED: None,
-            **{kind: all(log.fine(kind) for log in self.logs) for kind in kinds},
-        }
-        logs = [
-            {"log": log.origin, "leaves": log.size, "anchored_to": log.anchored_to if self.since else None}
-            | {"consistent": log.fine(CONSISTENT), "complete": log.fine(COMPLETE), "notes": log.notes}
-            for log in self.logs
-        ]
-        return {"ok": self.ok, **states, "logs": logs, "findings": [asdict(finding) for finding in self.findings]}
-
-    def as_text(self) -> str:
-        """For people."""
-        lines = []
-        for log in self.logs:
-            consistent = "consistent" if log.fine(CONSISTENT) else "NOT CONSISTENT"
-            complete = "complete" if log.fine(COMPLETE) else "NOT COMPLETE"
-            anchored = f"anchored to leaf {log.anchored_to:,}" if self.since else "anchored: not shown (no --since)"
-            if not log.fine(ANCHORED):
-                anchored = "NOT ANCHORED"
-            lines.append(f"{log.origin}: {log.size:,} leaves, {consistent}, {anchored}, {complete}")
-            lines += [f"  note: {note}" for note in log.notes]
-        lines += [f"WRONG {finding}" for finding in self.findings]
-        fine = f"OK: {len(self.logs)} logs, {sum(log.size for log in self.logs):,} leaves, nothing wrong"
-        return "\n".join([*lines, fine if self.ok else f"FAILED: {len(self.findings)} things are wrong"])
-
-
-# --- keys, notes and checkpoints (C2SP signed-note, tlog-checkpoint) --------------------------------------------------
-
-
 def unbase64(text: str, what: str) -> bytes:
     """Canonical base64 only: one text for each byte string."""
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Bad(f"{what} is not base64") from None
+    except ValueError:
+        data = b""
     if base64.b64encode(data).decode() != text:
         raise Bad(f"{what} is not canonical base64")
     return data
@@ -161,14 +92,10 @@ class Key:
 
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        matched = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+(\S+)", lines[0]) if len(lines) == 1 else None
+        matched = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", lines[0]) if len(lines) == 1 else None
         if matched is None:
             raise Unusable("the key file should hold one line of the form name+hash+base64")
-        self.name = matched[1]
-        try:
-            material = unbase64(matched[3], "the key")
-        except Bad as bad:
-            raise Unusable(f"the key file is damaged: {bad}") from None
+        self.name, material = matched[1], base64.b64decode(matched[3])
         self.hash = hashlib.sha256(self.name.encode() + b"\n" + material).digest()[:4]
         if len(material) != 33 or material[0] != 1 or self.hash.hex() != matched[2]:
             raise Unusable("the key file is damaged: not an Ed25519 key, or its hash is another")
@@ -180,45 +107,34 @@ class Key:
             text, blank, tail = note.decode().rpartition("\n\n")
         except UnicodeDecodeError:
             raise Bad("the signed checkpoint is not UTF-8 text") from None
-        if not blank or not tail.endswith("\n"):
-            raise Bad("not a signed note: it needs a text, an empty line and signatures")
-        text += "\n"
-        if any(ord(sign) < 32 and sign != "\n" for sign in text + tail):
-            raise Bad("control characters in the signed checkpoint")
-        ours = others = 0
+        if not blank or not tail.endswith("\n") or any(ord(sign) < 32 and sign != "\n" for sign in text + tail):
+            raise Bad("not a signed note: it needs a text, an empty line and signatures, and no control characters")
+        text, ours = text + "\n", 0
         for line in tail[:-1].split("\n"):
             matched = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
             if matched is None:
                 raise Bad(f"not a signature line: {line!r}")
             signature = unbase64(matched[2], "a signature")
-            if matched[1] != self.name or signature[:4] != self.hash:
-                others += 1
-                continue
-            try:
-                self._public.verify(signature[4:], text.encode())
-            except InvalidSignature:
-                raise Bad(f"the signature does not match the checkpoint's text {text!r}") from None
-            ours += 1
+            if matched[1] == self.name and signature[:4] == self.hash:
+                try:
+                    self._public.verify(signature[4:], text.encode())
+                except InvalidSignature:
+                    raise Bad(f"the signature does not match the checkpoint's text {text!r}") from None
+                ours += 1
         if not ours:
-            raise Bad(f"not signed by the key {self.name}+{self.hash.hex()} (but by {others} other keys)")
-        found = parse_checkpoint(text)
-        if not re.fullmatch(re.escape(self.name) + r"/(root|[a-z-]+/[0-9]+)", found.origin):
-            raise Bad(f"the log {found.origin} is none of {self.name}'s")
-        return found
+            raise Bad(f"not signed by the key {self.name}+{self.hash.hex()}")
+        return self._parse(text.split("\n"))
 
-
-def parse_checkpoint(text: str) -> Checkpoint:
-    """Origin, decimal size, base64 root; each on its line."""
-    lines = text.split("\n")
-    if len(lines) < 4 or not lines[0] or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
-        raise Bad("not a checkpoint: it needs an origin, a size and a root")
-    root = unbase64(lines[2], "the root")
-    if len(root) != HASH:
-        raise Bad(f"the root has {len(root)} bytes, not {HASH}")
-    return Checkpoint(lines[0], int(lines[1]), root)
-
-
-# --- leaf entries (docs/formats.md) -----------------------------------------------------------------------------------
+    def _parse(self, lines: list[str]) -> Checkpoint:
+        """Origin, decimal size, base64 root; each on its line."""
+        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+            raise Bad("not a checkpoint: it needs an origin, a size and a root")
+        if not re.fullmatch(re.escape(self.name) + r"/(root|[a-z-]+/[0-9]+)", lines[0]):
+            raise Bad(f"the log {lines[0]} is none of {self.name}'s")
+        root = unbase64(lines[2], "the root")
+        if len(root) != HASH:
+            raise Bad(f"the root has {len(root)} bytes, not {HASH}")
+        return Checkpoint(lines[0], int(lines[1]), root)
 
 
 class Digest(NamedTuple):
@@ -354,9 +270,6 @@ def split_bundle(data: bytes) -> tuple[list[bytes], str | None]:
     return entries, None
 
 
-# --- Merkle trees (RFC 6962) ------------------------------------------------------------------------------------------
-
-
 def leaf_hash(entry: bytes) -> bytes:
     """Section 2.1: a leaf."""
     return hashlib.sha256(b"\x00" + entry).digest()
@@ -416,52 +329,10 @@ def root_of(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes
     return node_hash(proof[-1], child) if right else node_hash(child, proof[-1])
 
 
-# --- files of a log (C2SP tlog-tiles) ---------------------------------------------------------------------------------
-
-
 def index_path(index: int, prefix: str = "") -> str:
     """1234067 is `x001/x234/067`."""
     head, last = divmod(index, 1000)
     return (index_path(head, "x") + "/" if head else "") + f"{prefix}{last:03d}"
-
-
-class Folder:
-    """A log's folder. `used` remembers which files were looked at."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.used: set[str] = set()
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            data = (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        self.used.add(name)
-        return data
-
-    def tiles(self, kind: str, index: int) -> dict[int, tuple[str, bytes]]:
-        """All stored forms of a tile or bundle: width → (file, bytes)."""
-        name = f"tile/{kind}/{index_path(index)}"
-        found: dict[int, tuple[str, bytes]] = {}
-        full = self.read(name)
-        if full is not None:
-            found[WIDTH] = name, full
-        partial = self.path / f"{name}.p"
-        for file in sorted(partial.iterdir()) if partial.is_dir() else ():
-            if re.fullmatch(r"[1-9][0-9]{0,2}", file.name) and int(file.name) < WIDTH:
-                data = self.read(f"{name}.p/{file.name}")
-                if data is not None:
-                    found[int(file.name)] = f"{name}.p/{file.name}", data
-        return found
-
-    def strays(self) -> list[str]:
-        """Files of this log that no check has read; another log may lie below, it is not of this one."""
-        files = [file for part in ("tile", "blobs") for file in (self.path / part).rglob("*") if file.is_file()]
-        return sorted({str(file.relative_to(self.path)) for file in files} - self.used)
-
-
-# --- one log ----------------------------------------------------------------------------------------------------------
 
 
 def topic_of(origin: str) -> tuple[str, str]:
@@ -481,99 +352,125 @@ class Mark(NamedTuple):
 
 
 class Log:
-    """Walks one log from its first leaf to the largest signed size and reports what does not fit."""
+    """One log: walks it from its first leaf to the largest signed size and collects what does not fit."""
 
     def __init__(self, path: Path, key: Key, origin: str) -> None:
-        self.key, self.origin = key, origin
+        self.path, self.key, self.origin = path / origin, key, origin
         self.is_root = origin == f"{key.name}/root"
-        self.folder = Folder(path / origin)
-        self.report = LogReport(origin)
-        self.marks: dict[int, list[Mark]] = {}
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.anchored_to = 0  # how many leaves a checkpoint from outside covers
         self.published: list[tuple[int, Checkpoint]] = []  # of the root log: (leaf, checkpoint of another log)
-        self._tree = Tree()
+        self.tree = Tree()
+        self._marks: dict[int, list[Mark]] = {}
+        self._target = self._met = 0
         self._levels: dict[int, list[bytes]] = {}  # by level above the leaves: the hashes of the tile in the making
-        self._met = 0
+        self._used: set[str] = set()
         self._previous = -1
-        self._sequence: dict[str, int] = {}
+        self._sequence: dict[str, int] = {}  # writer → the next number due
+        self._lost = False  # an entry could not be read, so a writer's next number is not known
         self._gates: dict[str, int] = {}
         self._finals: set[str] = set()
         self._topic, self._partition = topic_of(origin)
-        self._verdicts = self._topic == f"{key.name}.verdicts"
 
-    def mark(self, mark: Mark) -> None:
-        """Demand that the log meets a checkpoint."""
-        known = self.marks.setdefault(mark.size, [])
-        if not any(other.root == mark.root and other.outside >= mark.outside for other in known):
-            known.append(mark)
+    def wrong(self, kind: str, what: str, file: Name = None, leaf: int | None = None, name: Name = None) -> None:
+        self.findings.append(Finding(kind, self.origin, what, file, leaf, name))
+
+    def fine(self, kind: str) -> bool:
+        """Nothing of this kind is wrong."""
+        return not any(finding.kind == kind for finding in self.findings)
+
+    def demand(self, mark: Mark, stored: bool = True) -> None:
+        """The log must meet a checkpoint. `stored`: the store itself knows it, so all its leaves should be there."""
+        self._marks.setdefault(mark.size, []).append(mark)
+        self._target = max(self._target, mark.size if stored else 0)
 
     def own_checkpoint(self) -> int | None:
         """Read the checkpoint file and demand it; its size, None where there is no good one."""
-        note = self.folder.read("checkpoint")
-        if note is None:
-            self.report.wrong(CONSISTENT, "the checkpoint file is missing", file="checkpoint")
-            return None
         try:
+            note = self._read("checkpoint")
+            if note is None:
+                raise Bad("the checkpoint file is missing")
             found = self.key.open(note)
             if found.origin != self.origin:
                 raise Bad(f"this checkpoint is of the log {found.origin}, not of {self.origin}")
         except Bad as bad:
-            self.report.wrong(CONSISTENT, bad.what, file="checkpoint", name="signature")
+            self.wrong(CONSISTENT, bad.what, "checkpoint", name="signature")
             return None
-        self.mark(Mark(found.size, found.root, "the checkpoint file", False))
+        self.demand(Mark(found.size, found.root, "the checkpoint file", False))
         return found.size
 
     def walk(self) -> None:
         """Check everything up to the largest demanded size."""
-        target = max(self.marks, default=0)
         self._check_marks()
-        while self._tree.size < target:
-            before = self._tree.size
-            self._bundle(before // WIDTH, min(WIDTH, target - before))
-            if self._tree.size == before:
+        while (size := self.tree.size) < self._target:
+            self._bundle(size // WIDTH, min(WIDTH, self._target - size))
+            if self.tree.size - size < min(WIDTH, self._target - size):
                 break
         for level, hashes in self._levels.items():  # the partial tiles above the leaves
             if hashes:
-                self._upper(level, (self._tree.size >> 8 * level) // WIDTH)
-        self.report.size = self._tree.size
-        self._unmet(target)
-        strays = self.folder.strays()
+                self._upper(level, (self.tree.size >> 8 * level) // WIDTH)
+        for size in sorted(size for size in self._marks if size > self.tree.size)[-3:]:
+            for mark in self._marks[size]:
+                what = f"cut short: {mark.source} is of {size} leaves, only {self.tree.size} are here"
+                self.wrong(ANCHORED if mark.outside else CONSISTENT, what, leaf=self.tree.size)
+        files = [file for part in ("tile", "blobs") for file in (self.path / part).rglob("*") if file.is_file()]
+        strays = sorted({str(file.relative_to(self.path)) for file in files} - self._used)
         if strays:
-            self.report.notes.append(f"{len(strays)} files are not part of the signed log, the first is {strays[0]}")
+            self.notes.append(f"{len(strays)} files are not part of the signed log, the first is {strays[0]}")
 
     def _bundle(self, index: int, width: int) -> None:
         """Entries and level-0 hashes of one bundle. Where they disagree, the signed tree tells which was altered."""
         start = index * WIDTH
         entries, file = self._entries(index, width)
-        stored, tile_file = self._stored_hashes(0, index, width)
+        stored, tile_file = self._hashes(0, index, width)
         computed = [leaf_hash(entry) for entry in entries]
-        chosen = computed
-        if stored is not None and (len(computed) < width or stored != computed):
-            chosen = self._choose(index, computed, stored, width)
-        elif stored is None and len(computed) < width:
-            gone = start + len(computed)
-            self.report.wrong(CONSISTENT, f"leaves from {gone} on are gone", leaf=gone)
+        chosen = stored if len(stored) > len(computed) else computed
+        if len(stored) == len(computed) and stored != computed:
+            chosen = self._choose(index, computed, stored)
+        if len(chosen) < width:
+            self.wrong(CONSISTENT, f"leaves from {start + len(chosen)} on are gone", file, start + len(chosen))
         for at, hash_ in enumerate(chosen):
-            ours = computed[at] if at < len(computed) else None
-            if ours is not None and ours != hash_:
-                self._altered(start + at, entries[at], file)
-            elif stored is not None and stored[at] != hash_:
-                self.report.wrong(CONSISTENT, f"hash {at} of this tile is not its leaf's", tile_file, start + at)
-            if ours == hash_:
+            if at < len(computed) and computed[at] == hash_:
                 self._entry(start + at, entries[at], file)
+            else:
+                self._sequence, self._lost = {}, True
+                if at < len(computed):
+                    self._altered(start + at, entries[at], file)
+            if at < len(stored) and stored[at] != hash_:
+                self.wrong(CONSISTENT, f"hash {at} of this tile is not its leaf's", tile_file, start + at)
             self._add(hash_)
 
-    def _stored(self, kind: str, index: int, width: int) -> tuple[dict[int, tuple[str, bytes]], str, bytes | None]:
-        """All stored widths of a tile or bundle; the file to go by, and its bytes (None: missing)."""
-        files = self.folder.tiles(kind, index)
-        file, data = files.get(width) or files.get(WIDTH) or (None, None)
-        if file is None:
-            file = f"tile/{kind}/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
-            self.report.wrong(
-                CONSISTENT, "the file is missing", file, index * WIDTH if kind in ("entries", "0") else None
-            )
+    def _read(self, name: str) -> bytes | None:
+        try:
+            data = (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        self._used.add(name)
+        return data
+
+    def _tiles(self, kind: str, index: int) -> dict[int, tuple[str, bytes]]:
+        """All stored widths of a tile or bundle: width → (file, bytes), the full one last."""
+        name = f"tile/{kind}/{index_path(index)}"
+        found: dict[int, tuple[str, bytes]] = {}
+        partial = self.path / f"{name}.p"
+        widths = [int(file.name) for file in partial.iterdir() if file.name.isdecimal()] if partial.is_dir() else []
+        for width, file in [*((width, f"{name}.p/{width}") for width in sorted(widths)), (WIDTH, name)]:
+            data = self._read(file)
+            if data is not None:
+                found[width] = file, data
+        return found
+
+    def _stored(self, kind: str, index: int, width: int) -> tuple[dict[int, tuple[str, bytes]], str, bytes]:
+        """All stored widths of a tile or bundle; the file to go by, and its bytes. They must all begin alike."""
+        files = self._tiles(kind, index)
+        expected = f"tile/{kind}/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
+        if width not in files and WIDTH not in files:
+            self.wrong(CONSISTENT, "the file is missing", expected, index * WIDTH if kind in ("entries", "0") else None)
+        file, data = files.get(width) or files.get(WIDTH) or (list(files.values()) or [(expected, b"")])[-1]
         for name, other in files.values():
-            if data is not None and not (data.startswith(other) or other.startswith(data)):
-                self.report.wrong(CONSISTENT, f"differs from {file}", name)
+            if not (data.startswith(other) or other.startswith(data)):
+                self.wrong(CONSISTENT, f"differs from {file}", name)
         return files, file, data
 
     def _entries(self, index: int, width: int) -> tuple[list[bytes], str]:
@@ -583,82 +480,67 @@ class Log:
             entries, trouble = split_bundle(stored)
             if trouble or len(entries) != stated:
                 trouble = trouble or f"the bundle holds {len(entries)} entries, not {stated}"
-                self.report.wrong(CONSISTENT, trouble, name, index * WIDTH + min(len(entries), stated))
-        return split_bundle(data or b"")[0][:width], file
+                self.wrong(CONSISTENT, trouble, name, index * WIDTH + min(len(entries), stated))
+        return split_bundle(data)[0][:width], file
 
-    def _stored_hashes(self, level: int, index: int, width: int) -> tuple[list[bytes] | None, str]:
-        """A tile's hashes (None: missing or too short), and its file."""
+    def _hashes(self, level: int, index: int, width: int) -> tuple[list[bytes], str]:
+        """A stored tile's hashes, as far as there are any, and its file."""
         files, file, data = self._stored(str(level), index, width)
         for stated, (name, stored) in files.items():
             if len(stored) != stated * HASH:
-                self.report.wrong(CONSISTENT, f"the tile has {len(stored)} bytes, not {stated * HASH}", name)
-        if data is None or len(data) < width * HASH:
-            return None, file
-        return [data[at : at + HASH] for at in range(0, width * HASH, HASH)], file
+                self.wrong(CONSISTENT, f"the tile has {len(stored)} bytes, not {stated * HASH}", name)
+        return [data[at : at + HASH] for at in range(0, min(len(data) // HASH, width) * HASH, HASH)], file
 
-    def _choose(self, index: int, computed: list[bytes], stored: list[bytes], width: int) -> list[bytes]:
+    def _choose(self, index: int, computed: list[bytes], stored: list[bytes]) -> list[bytes]:
         """Entries or tile: which of the two does the signed tree know? The hashes to go on with."""
-        if len(computed) < width:
-            return stored
-        roots = {mark.root for mark in self.marks.get(self._tree.size + width, ())}
+        roots = {mark.root for mark in self._marks.get(self.tree.size + len(computed), ())}
         at = index % WIDTH * HASH
-        above = {data[at : at + HASH] for _, data in self.folder.tiles("1", index // WIDTH).values()}
+        above = {data[at : at + HASH] for _, data in self._tiles("1", index // WIDTH).values()}
         for hashes in (computed, stored):
-            if self._tree.root_with(hashes) in roots or (width == WIDTH and Tree().root_with(hashes) in above):
+            if self.tree.root_with(hashes) in roots or (len(hashes) == WIDTH and Tree().root_with(hashes) in above):
                 return hashes
         return computed
 
     def _altered(self, leaf: int, entry: bytes, file: str) -> None:
         """An entry that is not the one which was signed: name the field, where the change shows in one."""
         try:
-            found = decode(entry)
-            self._place(found)
-            what, name = f"the entry was altered; it now reads as record {found.place}", None
+            self._place(decode(entry))
+            self.wrong(CONSISTENT, "the entry was altered; each of its fields is well formed", file, leaf)
         except Bad as bad:
-            what, name = f"the entry was altered: {bad.what}", bad.field
-        self.report.wrong(CONSISTENT, what, file=file, leaf=leaf, name=name)
+            self.wrong(CONSISTENT, f"the entry was altered: {bad.what}", file, leaf, bad.field)
 
     def _add(self, hash_: bytes) -> None:
-        for level, node in self._tree.add(hash_):
+        for level, node in self.tree.add(hash_):
             hashes = self._levels.setdefault(level, [])
             hashes.append(node)
             if len(hashes) == WIDTH:
-                self._upper(level, (self._tree.size + 1 >> 8 * (level + 1)) - 1)
+                self._upper(level, (self.tree.size + 1 >> 8 * (level + 1)) - 1)
                 hashes.clear()
         self._check_marks()
 
     def _upper(self, level: int, index: int) -> None:
         """A tile above the leaves against what its leaves give."""
         hashes = self._levels[level]
-        stored, file = self._stored_hashes(level, index, len(hashes))
-        for at, (ours, theirs) in enumerate(zip(hashes, stored or hashes, strict=True)):
+        stored, file = self._hashes(level, index, len(hashes))
+        for at, (ours, theirs) in enumerate(zip(hashes, stored, strict=False)):
             if ours != theirs:
                 first = (index * WIDTH + at) << 8 * level
                 last = first + (1 << 8 * level) - 1
-                self.report.wrong(CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", file, first)
+                self.wrong(CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", file, first)
 
     def _check_marks(self) -> None:
-        size = self._tree.size
-        for mark in self.marks.get(size, ()):
-            if self._tree.root() == mark.root:
+        size = self.tree.size
+        for mark in self._marks.get(size, ()):
+            if self.tree.root() == mark.root:
                 self._met = size
                 if mark.outside:
-                    self.report.anchored_to = max(self.report.anchored_to, size)
+                    self.anchored_to = max(self.anchored_to, size)
                 continue
             what = (
                 f"the {size} leaves here have another root than {mark.source} says: the log was rewritten or forked; "
                 f"the first {self._met} leaves still fit, so look between leaf {self._met} and leaf {size - 1}"
             )
-            self.report.wrong(ANCHORED if mark.outside else CONSISTENT, what, file="checkpoint", leaf=self._met)
-
-    def _unmet(self, target: int) -> None:
-        """Checkpoints for more leaves than there are."""
-        if self._tree.size == target:
-            return
-        for size in sorted(size for size in self.marks if size > self._tree.size)[-3:]:
-            for mark in self.marks[size]:
-                what = f"cut short: {mark.source} is of {size} leaves, only {self._tree.size} are here"
-                self.report.wrong(ANCHORED if mark.outside else CONSISTENT, what, leaf=self._tree.size)
+            self.wrong(ANCHORED if mark.outside else CONSISTENT, what, file="checkpoint", leaf=self._met)
 
     # What the records themselves must say.
 
@@ -670,10 +552,10 @@ class Log:
             self._numbered(entry)
             if self.is_root:
                 self._published_checkpoint(leaf, entry)
-            if self._verdicts:
+            if self._topic == f"{self.key.name}.verdicts":
                 self._verdict(entry)
         except Bad as bad:
-            self.report.wrong(bad.kind, bad.what, file=file, leaf=leaf, name=bad.field)
+            self.wrong(bad.kind, bad.what, file=file, leaf=leaf, name=bad.field)
 
     def _place(self, entry: Entry) -> None:
         if entry.topic != self._topic:
@@ -689,19 +571,20 @@ class Log:
         blobs: dict[str, bytes | None] = {}
         for part in (entry.key, entry.headers, entry.value):
             if isinstance(part, Digest):
-                blobs[part.sha256] = self.folder.read(f"blobs/{part.sha256}")
+                blobs[part.sha256] = self._read(f"blobs/{part.sha256}")
         return with_blobs(entry, blobs)
 
     def _numbered(self, entry: Entry) -> None:
         """`govern-seq` counts each writer's records of this partition from 0: a gap is a lost record."""
         headers = dict(entry.headers) if not isinstance(entry.headers, Digest) else {}
         number, writer = headers.get("govern-seq"), headers.get("govern-writer")
-        if number is None and writer is None and not self._verdicts:
+        if number is None and writer is None and self._topic != f"{self.key.name}.verdicts":
             return
         if number is None or writer is None or not re.fullmatch(rb"0|[1-9][0-9]*", number):
             raise Bad(f"record {entry.place} has no proper govern-seq and govern-writer", "headers", COMPLETE)
         name = writer.decode(errors="replace")
-        expected, found = self._sequence.get(name, 0), int(number)
+        found = int(number)
+        expected = self._sequence.get(name, found if self._lost else 0)
         self._sequence[name] = max(expected, found + 1)
         if found > expected:
             raise Bad(f"records {expected} to {found - 1} of writer {name} are missing here", "headers", COMPLETE)
@@ -736,18 +619,53 @@ class Log:
         """A leaf of the root log is the signed checkpoint of another log."""
         if entry.key == self.origin.encode():
             raise Bad("the root log holds a checkpoint of its own", "key")
-        if not isinstance(entry.value, bytes):
-            raise Bad("the record has no checkpoint", "value")
-        try:
-            found = self.key.open(entry.value)
-        except Bad as bad:
-            raise Bad(bad.what, "value") from None
+        found = self.key.open(entry.value if isinstance(entry.value, bytes) else b"")
         if entry.key != found.origin.encode():
             raise Bad(f"the key is not the origin of the checkpoint, {found.origin}", "key")
         self.published.append((leaf, found))
 
 
-# --- all logs ---------------------------------------------------------------------------------------------------------
+@dataclass
+class Report:
+    """What was found about all logs; `since` says whether a checkpoint from outside was given."""
+
+    logs: list[Log]
+    since: bool
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for log in self.logs for finding in log.findings]
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def as_json(self) -> dict[str, object]:
+        """For machines; `anchored` is null where no checkpoint from outside was given."""
+        kinds = (CONSISTENT, ANCHORED, COMPLETE) if self.since else (CONSISTENT, COMPLETE)
+        states: dict[str, object] = {
+            ANCHORED: None,
+            **{kind: all(log.fine(kind) for log in self.logs) for kind in kinds},
+        }
+        logs = [
+            {"log": log.origin, "leaves": log.tree.size, "anchored_to": log.anchored_to if self.since else None}
+            | {"consistent": log.fine(CONSISTENT), "complete": log.fine(COMPLETE), "notes": log.notes}
+            for log in self.logs
+        ]
+        return {"ok": self.ok, **states, "logs": logs, "findings": [asdict(finding) for finding in self.findings]}
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = []
+        for log in self.logs:
+            states = [kind if log.fine(kind) else f"NOT {kind.upper()}" for kind in (CONSISTENT, ANCHORED, COMPLETE)]
+            if states[1] == ANCHORED:
+                states[1] += f" to leaf {log.anchored_to:,}" if self.since else ": not shown (no --since)"
+            lines.append(f"{log.origin}: {log.tree.size:,} leaves, {', '.join(states)}")
+            lines += [f"  note: {note}" for note in log.notes]
+        lines += [f"WRONG {finding}" for finding in self.findings]
+        fine = f"OK: {len(self.logs)} logs, {sum(log.tree.size for log in self.logs):,} leaves, nothing wrong"
+        return "\n".join([*lines, fine if self.ok else f"FAILED: {len(self.findings)} things are wrong"])
 
 
 def verify(path: Path, key: Key, since: Sequence[tuple[str, bytes]] = ()) -> Report:
@@ -756,34 +674,31 @@ def verify(path: Path, key: Key, since: Sequence[tuple[str, bytes]] = ()) -> Rep
     logs = {origin: Log(path, key, origin) for origin in find_logs(path)}
     if not logs:
         raise Unusable(f"there is no log under {path}: no file named checkpoint")
-    stray: list[Finding] = []
+    root = logs.setdefault(root_name, Log(path, key, root_name))
     for name, note in since:
         try:
             found = key.open(note)
-            log = logs.setdefault(found.origin, Log(path, key, found.origin))
-            log.mark(Mark(found.size, found.root, f"the checkpoint {name}", True))
         except Bad as bad:
-            stray.append(Finding(ANCHORED, key.name, bad.what, name))
-    root = logs.setdefault(root_name, Log(path, key, root_name))
-    own = {root_name: root.own_checkpoint()}
+            root.wrong(ANCHORED, bad.what, name)
+            continue
+        log = logs.setdefault(found.origin, Log(path, key, found.origin))
+        log.demand(Mark(found.size, found.root, f"the checkpoint {name}", True), stored=False)
+    root.own_checkpoint()
     root.walk()
     newest = spread(root, logs, path)
     for origin, log in sorted(logs.items()):
         if log is root:
             continue
-        own[origin] = log.own_checkpoint()
-        stored, published = own[origin], newest.get(origin)
-        if stored is not None and published is not None and stored < published:
-            what = f"the checkpoint file is older than {root_name} says: {stored} leaves, {published} were signed since"
-            log.report.wrong(CONSISTENT, f"{what}; rolled back, or its lane died just then and is down", "checkpoint")
+        own, published = log.own_checkpoint(), newest.get(origin, 0)
+        if own is not None and own < published:
+            what = f"the checkpoint file is older than {root_name} says: {own} leaves, {published} were signed since"
+            log.wrong(CONSISTENT, f"{what}; rolled back, or its lane died just then and is down", "checkpoint")
         log.walk()
-        if published is None and log.report.size and stored:
-            log.report.wrong(COMPLETE, f"{root_name} has no checkpoint of this log")
-        elif published is not None and published < log.report.size:
-            log.report.notes.append(f"{root_name} has it up to leaf {published:,} so far")
-    reports = [log.report for _, log in sorted(logs.items())]
-    reports[0].findings[:0] = stray
-    return Report(reports, bool(since))
+        if not published and log.tree.size:
+            log.wrong(COMPLETE, f"{root_name} has no checkpoint of this log")
+        elif published < log.tree.size:
+            log.notes.append(f"{root_name} has it up to leaf {published:,} so far")
+    return Report([log for _, log in sorted(logs.items())], bool(since))
 
 
 def spread(root: Log, logs: dict[str, Log], path: Path) -> dict[str, int]:
@@ -791,12 +706,12 @@ def spread(root: Log, logs: dict[str, Log], path: Path) -> dict[str, int]:
     newest: dict[str, int] = {}
     for leaf, found in root.published:
         log = logs.setdefault(found.origin, Log(path, root.key, found.origin))
-        if found.size < newest.get(found.origin, 0):
-            what = f"the checkpoints of {found.origin} go backwards: {found.size} leaves after {newest[found.origin]}"
-            root.report.wrong(COMPLETE, what, leaf=leaf, name="value")
-        newest[found.origin] = max(found.size, newest.get(found.origin, 0))
-        outside = leaf < root.report.anchored_to
-        log.mark(Mark(found.size, found.root, f"leaf {leaf} of {root.origin}", outside))
+        before = newest.get(found.origin, 0)
+        if found.size < before:
+            what = f"the checkpoints of {found.origin} go backwards: {found.size} leaves after {before}"
+            root.wrong(COMPLETE, what, leaf=leaf, name="value")
+        newest[found.origin] = max(found.size, before)
+        log.demand(Mark(found.size, found.root, f"leaf {leaf} of {root.origin}", leaf < root.anchored_to))
     return newest
 
 
@@ -805,9 +720,6 @@ def find_logs(path: Path) -> list[str]:
     found = {file.parent.relative_to(path) for file in path.rglob("checkpoint") if file.is_file()}
     found |= {folder.parent.relative_to(path) for folder in path.rglob("tile") if folder.is_dir()}
     return sorted(str(folder) for folder in found if "tile" not in folder.parts and "blobs" not in folder.parts)
-
-
-# --- proofs of one record ---------------------------------------------------------------------------------------------
 
 
 class Proved(NamedTuple):
@@ -842,6 +754,10 @@ def check_disclosed(disclosed: object, entry: Entry) -> dict[str, object]:
     """The disclosed decision and salt give the commitment that the verdict names."""
     if not isinstance(disclosed, dict) or not isinstance(entry.value, bytes) or not isinstance(entry.key, bytes):
         raise Bad("the disclosed decision is not complete", "disclosed")
+
+    def optional(text: object) -> bytes | None:
+        return None if text is None else unbase64(str(text), "the disclosed decision")
+
     try:
         expected = json.loads(entry.value)["data"]["commitment"]["value"]
         key, value = (optional(disclosed[name]) for name in ("key", "value"))
@@ -856,53 +772,13 @@ def check_disclosed(disclosed: object, entry: Entry) -> dict[str, object]:
     return {"position": entry.key.decode(errors="replace"), "key": key, "headers": headers, "value": value}
 
 
-def optional(text: object) -> bytes | None:
-    """Base64 or null, as a proof holds them."""
-    return None if text is None else unbase64(str(text), "the disclosed decision")
-
-
 def nullable(data: bytes | None) -> bytes:
     """The encoding of a nullable byte string."""
     return b"\x00" if data is None else b"\x01" + len(data).to_bytes(4, "big") + data
 
 
-# --- command line -----------------------------------------------------------------------------------------------------
-
-
-def read_since(paths: Sequence[Path]) -> list[tuple[str, bytes]]:
-    """Signed checkpoints from files; a folder stands for all files named `checkpoint` below it."""
-    files = [file for path in paths for file in (sorted(path.rglob("checkpoint")) if path.is_dir() else [path])]
-    if paths and not files:
-        raise Unusable("no file named checkpoint below " + ", ".join(map(str, paths)))
-    return [(str(file), file.read_bytes()) for file in files]
-
-
-def run_verify(folder: Path, key_file: Path, since: Sequence[Path] = (), as_json: bool = False) -> int:
-    """`verify`; prints the report and gives the exit status."""
-    report = verify(folder, Key(key_file.read_text()), read_since(since))
-    print(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
-    return 0 if report.ok else 1
-
-
-def run_check_proof(proof: Path, key_file: Path) -> int:
-    """`check-proof`; prints what is proved and gives the exit status."""
-    try:
-        proved = check_proof(json.loads(proof.read_text()), Key(key_file.read_text()))
-    except Bad as bad:
-        print(f"FAILED: {bad.what} (field {bad.field or 'checkpoint'})")
-        return 1
-    except ValueError:
-        raise Unusable(f"{proof} is not JSON") from None
-    entry, found = proved.entry, proved.checkpoint
-    print(f"OK: record {entry.place} is leaf {proved.leaf} of {found.origin} ({found.size} leaves, signed)")
-    print(entry.value.decode(errors="replace") if isinstance(entry.value, bytes) else "its value is null")
-    if proved.disclosed is not None:
-        print(f"OK: it judged exactly this decision, {proved.disclosed['position']}:\n{proved.disclosed['value']!r}")
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; see the top of this file."""
+    """The command line; see the top of this file. Gives the exit status."""
     parser = argparse.ArgumentParser(prog="verify", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("verify", help="check all logs under a folder")
@@ -915,12 +791,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument("--key", type=Path, required=True, help="your own copy of the public key")
     given = parser.parse_args(argv)
     try:
-        if given.command == "verify":
-            return run_verify(given.folder, given.key, given.since, given.json)
-        return run_check_proof(given.proof, given.key)
-    except (Unusable, OSError) as error:
+        key = Key(given.key.read_text())
+        if given.command == "check-proof":
+            return show_proof(given.proof.read_text(), key)
+        files = [file for path in given.since for file in (path.rglob("checkpoint") if path.is_dir() else [path])]
+        if given.since and not files:
+            raise Unusable("no file named checkpoint in the folder given as --since")
+        report = verify(given.folder, key, [(str(file), file.read_bytes()) for file in sorted(files)])
+        print(json.dumps(report.as_json(), indent=2) if given.json else report.as_text())
+        return 0 if report.ok else 1
+    except (Unusable, OSError, UnicodeDecodeError) as error:
         print(f"cannot check: {error}", file=sys.stderr)
         return 2
+
+
+def show_proof(text: str, key: Key) -> int:
+    """Print what a proof shows, or what does not hold."""
+    try:
+        proved = check_proof(json.loads(text), key)
+    except json.JSONDecodeError:
+        raise Unusable("the proof is not JSON") from None
+    except Bad as bad:
+        print(f"FAILED: {bad.what} (field {bad.field or 'checkpoint'})")
+        return 1
+    entry, found = proved.entry, proved.checkpoint
+    print(f"OK: record {entry.place} is leaf {proved.leaf} of {found.origin} ({found.size} leaves, signed)")
+    print(entry.value.decode(errors="replace") if isinstance(entry.value, bytes) else "its value is null")
+    if proved.disclosed is not None:
+        print(f"OK: it judged exactly this decision, {proved.disclosed['position']}:\n{proved.disclosed['value']!r}")
+    return 0
 
 
 if __name__ == "__main__":

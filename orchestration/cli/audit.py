@@ -55,7 +55,7 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check evidence offline: consistent, anchored, complete. Exit status 0 all is well, 1 something is wrong, 2 cannot check."""
+    """Check evidence offline. Exit status 0 all is well, 1 something is wrong, 2 the check could not be made."""
     given = [part for path in since or () for part in ("--since", str(path))]
     raise typer.Exit(
         standalone.main(["verify", str(folder), "--key", str(key), *given, *(["--json"] if as_json else [])])
