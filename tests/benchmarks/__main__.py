@@ -1,0 +1,303 @@
+"""Measure lanes against a plain exactly-once pass-through, in one run on one machine: `make bench`.
+
+Absolute figures depend on the machine; ratios of one run are what docs/performance.md quotes. The broker is warmed with
+500,000 messages first. Every repetition writes to topics of its own; the variants take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from rich.console import Console
+from rich.table import Table
+
+from orchestration import config_topic, keys, topics
+from orchestration.local_kafka import LocalKafka
+from orchestration.settings import Settings
+from tests.benchmarks import workload
+
+console = Console(highlight=False)
+INPUT = "bench.decisions"
+VARIANTS = ("pass-through", "policy-1", "policy-20", "policy-100", "policy-20+audit")
+LIMIT_PASS_THROUGH_US = 7.0
+
+
+@dataclass
+class Measured:
+    """Repetitions of one variant."""
+
+    rates: list[float] = field(default_factory=list)
+    python_us: list[float] = field(default_factory=list)
+    broker_us: list[float] = field(default_factory=list)
+    batch: list[float] = field(default_factory=list)
+
+    def median(self) -> dict[str, float]:
+        """Medians: decisions a second, CPU in microseconds a decision, decisions a transaction."""
+        return {name: round(statistics.median(values), 3) for name, values in vars(self).items() if values}
+
+
+class Bench:
+    """One broker and its deployments."""
+
+    def __init__(self, kafka: LocalKafka, folder: Path, records: int) -> None:
+        self.kafka, self.folder, self.records = kafka, folder, records
+        self._number = 0
+
+    async def deployment(self, rules: int) -> Settings:
+        """Topics, keys and a configuration of a prefix of its own."""
+        self._number += 1
+        prefix = f"b{self._number}"
+        folder = self.folder / prefix
+        settings = Settings(
+            prefix=prefix,
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            data_dir=folder,
+            keys_dir=folder / "keys",
+            partitions=1,
+        )
+        await topics.ensure(settings)
+        keys.generate(prefix, settings.keys_dir, settings.store_url)
+        await config_topic.apply(settings, workload.configuration(rules))
+        return settings
+
+    async def drop(self, settings: Settings) -> None:
+        """Delete a deployment's topics: disks are finite."""
+        admin = AIOKafkaAdminClient(**settings.client())
+        await admin.start()
+        try:
+            await admin.delete_topics([settings.topic(topic.name) for topic in topics.TOPICS])
+        finally:
+            await admin.close()
+
+    async def fill(self, topic: str, records: int) -> None:
+        """Publish the workload, 832 bytes a record."""
+        admin = AIOKafkaAdminClient(**self.kafka.client_settings())
+        await admin.start()
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
+        await admin.close()
+        async with AIOKafkaProducer(**self.kafka.client_settings(), max_batch_size=1_000_000) as producer:
+            batch, pending = producer.create_batch(), []
+            for key, value in workload.decisions(records):
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    pending.append(await producer.send_batch(batch, topic, partition=0))
+                    batch = producer.create_batch()
+                    batch.append(key=key, value=value, timestamp=None)
+            pending.append(await producer.send_batch(batch, topic, partition=0))
+            await asyncio.gather(*pending)
+
+    def start(self, order: dict[str, Any]) -> subprocess.Popen[str]:
+        """A child process with its order."""
+        environment = os.environ | {"POLARS_MAX_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.child", json.dumps(order)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    async def once(self, variant: str, measured: Measured | None) -> None:
+        """One repetition."""
+        rules = int(variant.split("-")[1].split("+")[0]) if variant.startswith("policy") else 1
+        settings = await self.deployment(rules)
+        names = [["policy", INPUT]] + ([["audit", settings.topic("verdicts")]] if "+audit" in variant else [])
+        broker = psutil.Process(self.kafka.pids[0])
+        cpu = sum(broker.cpu_times()[:2])
+        child = self.start(
+            {
+                "run": "pass-through" if variant == "pass-through" else "lanes",
+                "settings": settings.model_dump(mode="json", exclude_none=True),
+                "topic": INPUT,
+                "lanes": names[:1],
+                "records": self.records,
+            }
+        )
+        audit = None
+        if len(names) > 1:
+            audit = self.start(
+                {
+                    "run": "lanes",
+                    "settings": settings.model_dump(mode="json", exclude_none=True),
+                    "lanes": names[1:],
+                    "records": self.records,
+                }
+            )
+        answers = [await asyncio.to_thread(_answer, one) for one in (child, audit) if one]
+        spent = sum(broker.cpu_times()[:2]) - cpu
+        if measured is not None:
+            wall = max(answer["wall_s"] for answer in answers)
+            measured.rates.append(self.records / wall)
+            measured.python_us.append(sum(answer["cpu_s"] for answer in answers) / self.records * 1e6)
+            measured.broker_us.append(spent / self.records * 1e6)
+            measured.batch.append(self.records / max(1, answers[0]["transactions"]))
+        await self.drop(settings)
+
+    async def latency(self, variant: str, rate: int, seconds: float) -> dict[str, float]:
+        """From the producer's send to a read_committed reader's sight of `released`, in milliseconds."""
+        settings = await self.deployment(20)
+        topic, output = settings.topic("decisions"), settings.topic("released")
+        child = self.start(
+            {
+                "run": "pass-through" if variant == "pass-through" else "lanes",
+                "settings": settings.model_dump(mode="json", exclude_none=True),
+                "topic": topic,
+                "lanes": [["policy", topic]],
+                "records": None,
+            }
+        )
+        try:
+            return _percentiles(await self._traffic(topic, output, rate, seconds))
+        finally:
+            child.kill()
+            child.wait()
+            await self.drop(settings)
+
+    async def _traffic(self, topic: str, output: str, rate: int, seconds: float) -> list[float]:
+        sent: dict[bytes, float] = {}
+        seen: list[float] = []
+        records = [(key + b"-%d" % n, value) for n, (key, value) in enumerate(workload.decisions(int(rate * seconds)))]
+        warm = [(b"warm-%d" % n, value) for n, (_, value) in enumerate(workload.decisions(rate * 4, seed=2))]
+        consumer = AIOKafkaConsumer(
+            **self.kafka.client_settings(), group_id=None, isolation_level="read_committed", fetch_max_wait_ms=100
+        )
+        await consumer.start()
+        consumer.assign([TopicPartition(output, 0)])
+        await consumer.seek_to_beginning()
+        async with AIOKafkaProducer(**self.kafka.client_settings(), linger_ms=0) as producer:
+
+            async def watch() -> None:
+                while True:
+                    batches = await consumer.getmany(timeout_ms=100)
+                    now = time.perf_counter()
+                    for batch in batches.values():
+                        seen.extend(now - sent[one.key] for one in batch if one.key in sent)
+
+            watching = asyncio.create_task(watch())
+            await asyncio.sleep(4)  # the lane opens
+            for part, remember in ((warm, False), (records, True)):
+                began = time.perf_counter()
+                for start in range(0, len(part), max(1, rate // 200)):
+                    await asyncio.sleep(max(0.0, began + start / rate - time.perf_counter()))
+                    for key, value in part[start : start + max(1, rate // 200)]:
+                        if remember:
+                            sent[key] = time.perf_counter()
+                        await producer.send(topic, value, key=key, partition=0)
+            await asyncio.sleep(2)
+            watching.cancel()
+        await consumer.stop()
+        return seen
+
+
+def _answer(child: subprocess.Popen[str]) -> dict[str, float]:
+    out, _ = child.communicate(timeout=600)
+    if child.returncode:
+        raise SystemExit(f"a benchmark's process failed with status {child.returncode}")
+    found: dict[str, float] = json.loads(out.strip().splitlines()[-1])
+    return found
+
+
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    if not ordered:
+        return {"p50": float("nan"), "p99": float("nan"), "seen": 0}
+    return {
+        "p50": round(ordered[len(ordered) // 2] * 1000, 2),
+        "p99": round(ordered[int(len(ordered) * 0.99)] * 1000, 2),
+        "seen": len(ordered),
+    }
+
+
+async def run(kafka: LocalKafka, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All measurements; returns what is written as JSON."""
+    bench = Bench(kafka, folder, options.records)
+    console.print(f"filling {options.records} decisions of {workload.BYTES} bytes")
+    await bench.fill(INPUT, options.records)
+    console.print(f"warming the broker with {options.warm} messages")
+    for _ in range(-(-options.warm // options.records)):
+        await bench.once("pass-through", None)
+    measured = {variant: Measured() for variant in VARIANTS}
+    for number in range(options.repeat):
+        for variant in VARIANTS:
+            await bench.once(variant, measured[variant])
+        console.print(f"repetition {number + 1} of {options.repeat} done")
+    latency = {}
+    for rate in (500, 5000):
+        for variant in ("pass-through", "policy-20"):
+            latency[f"{variant} at {rate}/s"] = await bench.latency(variant, rate, options.seconds)
+            console.print(f"latency, {variant} at {rate}/s: {latency[f'{variant} at {rate}/s']}")
+    return {"throughput": {name: one.median() for name, one in measured.items()}, "latency_ms": latency}
+
+
+def show(found: dict[str, Any]) -> None:
+    """The table."""
+    base = found["throughput"]["pass-through"]
+    table = Table(title="medians; CPU in µs a decision")
+    for column in (
+        "variant",
+        "decisions/s",
+        "÷ pass-through",
+        "Python CPU",
+        "× pass-through",
+        "broker CPU",
+        "a transaction",
+    ):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for name, one in found["throughput"].items():
+        table.add_row(
+            name,
+            f"{one['rates']:,.0f}",
+            f"{one['rates'] / base['rates']:.2f}",
+            f"{one['python_us']:.2f}",
+            f"{one['python_us'] / base['python_us']:.2f}",
+            f"{one['broker_us']:.2f}",
+            f"{one['batch']:,.0f}",
+        )
+    console.print(table)
+    table = Table(title="latency in ms, producer's send to read_committed sight")
+    for column in ("variant", "p50", "p99", "decisions seen"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for name, one in found["latency_ms"].items():
+        table.add_row(name, f"{one['p50']:.1f}", f"{one['p99']:.1f}", f"{one['seen']:,}")
+    console.print(table)
+    if base["python_us"] > LIMIT_PASS_THROUGH_US:
+        console.print(f"[red]INVALID: the pass-through took {base['python_us']:.2f} µs of Python CPU, above 7[/red]")
+
+
+def main() -> None:
+    """Measure and print; exit status 1 where the run is invalid."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=150_000, help="decisions a repetition")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--warm", type=int, default=500_000, help="messages before anything is timed")
+    parser.add_argument("--seconds", type=float, default=15, help="of traffic for each latency")
+    parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        kafka = LocalKafka(Path(name) / "kafka", heap_mb=1024)
+        kafka.start(console.print)
+        try:
+            found = asyncio.run(run(kafka, Path(name), options))
+        finally:
+            kafka.stop()
+    show(found)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(found, indent=2))
+    raise SystemExit(found["throughput"]["pass-through"]["python_us"] > LIMIT_PASS_THROUGH_US)
+
+
+if __name__ == "__main__":
+    main()
