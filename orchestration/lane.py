@@ -120,6 +120,8 @@ class LaneStatus:
     configuration: str | None = None
     committed_at: float = 0.0
     """Seconds since 1970, UTC, of the last commit; 0 before the first."""
+    turned_at: float = 0.0
+    """The process's monotonic clock when the loop last turned, in seconds: its heartbeat."""
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -353,6 +355,7 @@ class Lane:
     def _note(self, standing: Any, offset: int) -> None:
         assert self._consumer is not None
         self.status.next_offset = offset
+        self.status.turned_at = time.monotonic()
         stable = self._consumer.last_stable_offset(self._place)
         self.status.lag = max(0, stable - offset) if stable is not None and stable >= 0 else 0
         if standing is not None:
