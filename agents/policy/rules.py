@@ -1,0 +1,236 @@
+"""Rules over batches: which rules match each decision, which could not be evaluated, and what the strictest asks for.
+
+Promise to the policy agent: `judge` gives a row the same reasons alone and in any batch; a rule that cannot be evaluated
+is named and takes its `on_unknown` effect, never none. All rules of a model run in one Polars select; rows that share
+the same reasons share one tuple, so that an agent prepares each combination once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from agents.configuration import Configuration, Policy, Rule, canonical
+from agents.errors import Misconfigured
+from agents.events import STRICTNESS, Effect
+from agents.policy import safeguards
+from agents.policy.calendars import OpenHours, Times
+from agents.policy.columns import is_of_decision
+from agents.policy.compilation import Compiled, Matched, Problem, compile_all
+from agents.policy.safeguards import Who
+from agents.policy.surroundings import Circumstances, needs_broker_time, needs_who, surroundings
+
+__all__ = ["Judged", "Matched", "RuleSet", "compiled", "effect_of", "needed_columns"]
+
+NOBODY = Who(frozenset(), [], [])
+_PER_WORD = 31  # rules in one 64-bit word, two bits each: matched, unknown
+Combo = tuple[Matched, ...]
+
+
+@dataclass
+class Judged:
+    """The reasons of each row of a batch."""
+
+    combos: list[Combo]
+    """Distinct combinations of reasons in this batch; combos[0] is ()."""
+    rows: list[int]
+    """A row each: the index of its combination."""
+
+
+class Stands(Protocol):
+    """What rules need of a Standing."""
+
+    @property
+    def circumstances(self) -> Circumstances: ...
+
+
+def effect_of(combo: Combo) -> Effect:
+    """The strictest applied effect; allow where there is none."""
+    return max((one.effect for one in combo if one.applied), key=STRICTNESS.index, default=Effect.ALLOW)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All rules of one model, ready to run."""
+
+    rules: Sequence[Compiled]
+    select: Sequence[pl.Expr]
+    outcomes: Sequence[tuple[Matched, Matched]]
+    """A rule each: when it matches, when it cannot be evaluated."""
+    extra: Sequence[str]
+    """Columns that do not come with the decision."""
+    columns: frozenset[str]
+    calendar: OpenHours | None
+    needs_who: bool
+
+
+class RuleSet:
+    """The rules of one configuration, compiled once; raises Misconfigured with every mistake in them."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        problems: list[Problem] = []
+        by_model = compile_all(configuration, problems)
+        if problems:
+            raise Misconfigured("the policies cannot be used:\n" + "\n".join(map(str, problems)))
+        self._configuration = configuration
+        self._plans = {model: self._plan(model, rules) for model, rules in by_model.items()}
+        self._named = {one.name: (one.policy, one.rule) for rules in by_model.values() for one in rules}
+
+    def columns(self, model: str) -> frozenset[str]:
+        """The decision's columns that `judge` needs in its frame."""
+        return self._plans[model].columns
+
+    def rule(self, name: str) -> tuple[Policy, Rule]:
+        """Policy and rule of a name as verdicts have it; raises KeyError for a disabled or unknown one."""
+        return self._named[name]
+
+    def rules(self, model: str) -> Sequence[Compiled]:
+        """The rules that a model's decisions are judged by."""
+        return self._plans[model].rules
+
+    def judge(self, model: str, frame: pl.DataFrame, times_ms: Times, standing: Stands) -> Judged:
+        """Judge decisions of one declared model.
+
+        `frame` has at least `columns(model)`; `times_ms` are the times that calendars go by (broker or event, as the
+        model's clock says), UTC, one a row.
+        """
+        plan, height = self._plans[model], len(times_ms)
+        orders = standing.circumstances.safeguards
+        if not plan.rules and not orders:
+            return Judged([()], [0] * height)
+        words, outcomes = np.zeros((0, height), dtype=np.int64), _chunks(plan.outcomes)
+        who = self._who(model, frame) if orders or plan.needs_who else NOBODY
+        if plan.rules:
+            answers = _complete(plan, frame, who, times_ms, standing.circumstances).select(plan.select)
+            words = _words(answers.get_columns(), height)
+        ordered = safeguards.reasons(orders, who)
+        if ordered:
+            words = np.vstack([words, _words([pl.Series(rows) for _, rows in ordered], height)])
+            outcomes += _chunks([(one, one) for one, _ in ordered])
+        return _combine(words, outcomes, height)
+
+    def surroundings(
+        self, model: str, frame: pl.DataFrame, times_ms: Times, standing: Stands, wanted: Sequence[str]
+    ) -> pl.DataFrame:
+        """The columns that do not come with the decision, for explanations and rendered reasons."""
+        plan = self._plans[model]
+        extra = [name for name in wanted if not is_of_decision(name)]
+        broker = _broker_times(frame, extra)
+        who = self._who(model, frame)
+        return pl.DataFrame(surroundings(extra, who, broker, times_ms, plan.calendar, standing.circumstances))
+
+    def _plan(self, model: str, rules: Sequence[Compiled]) -> _Plan:
+        declared = self._configuration.models[model].calendar
+        calendar = None if declared is None else OpenHours(declared, self._configuration.calendars[declared])
+        used = frozenset().union(*(one.columns for one in rules))
+        extra = sorted(name for name in used if not is_of_decision(name))
+        own = {name for name in used if is_of_decision(name)} | {"caller", "model.version"}
+        if any(needs_broker_time(name) for name in extra):
+            own.add("broker_time_ms")
+        if model == self._configuration.undeclared:
+            own.add("model.name")
+        return _Plan(
+            rules,
+            [one.expression.alias(str(index)) for index, one in enumerate(rules)],
+            [(one.outcome(True), one.outcome(False)) for one in rules],
+            extra,
+            frozenset(own),
+            calendar,
+            any(needs_who(name) for name in extra),
+        )
+
+    def _who(self, model: str, frame: pl.DataFrame) -> Who:
+        names = {model}
+        if model == self._configuration.undeclared and len(frame):
+            names |= set(frame["model.name"].drop_nulls().unique().to_list())
+        return Who(frozenset(names), frame["model.version"].to_list(), frame["caller"].to_list())
+
+
+def compiled(configuration: Configuration) -> RuleSet:
+    """The RuleSet of a configuration; the latest few are kept, because several parts of a lane ask for the same one."""
+    return _compiled(canonical(configuration.document()))
+
+
+def needed_columns(configuration: Configuration) -> frozenset[str]:
+    """The decision's columns that the rules of any model read."""
+    rules = compiled(configuration)
+    return frozenset().union(*(rules.columns(model) for model in configuration.models))
+
+
+@lru_cache(maxsize=4)
+def _compiled(document: bytes) -> RuleSet:
+    return RuleSet(Configuration.model_validate(json.loads(document)))
+
+
+def _complete(
+    plan: _Plan, frame: pl.DataFrame, who: Who, times_ms: Times, circumstances: Circumstances
+) -> pl.DataFrame:
+    """The frame with what does not come with the decision."""
+    if not plan.extra:
+        return frame
+    broker = _broker_times(frame, plan.extra)
+    return frame.with_columns(surroundings(plan.extra, who, broker, times_ms, plan.calendar, circumstances))
+
+
+def _broker_times(frame: pl.DataFrame, extra: Sequence[str]) -> Times | None:
+    if any(needs_broker_time(name) for name in extra):
+        return frame["broker_time_ms"].to_numpy().astype(np.int64)
+    return None
+
+
+def _words(answers: Sequence[pl.Series], height: int) -> npt.NDArray[np.int64]:
+    """Two bits a rule and row, 31 rules a word: 1 matched, 2 unknown."""
+    words = np.zeros((-(-len(answers) // _PER_WORD), height), dtype=np.int64)
+    for index, answer in enumerate(answers):
+        word, shift = divmod(index, _PER_WORD)
+        unknown = answer.null_count()
+        if unknown:
+            words[word][answer.is_null().to_numpy()] |= 2 << 2 * shift
+        if unknown < height and answer.any():
+            words[word][answer.arg_true().to_numpy()] |= 1 << 2 * shift
+    return words
+
+
+def _chunks(outcomes: Sequence[tuple[Matched, Matched]]) -> list[Sequence[tuple[Matched, Matched]]]:
+    return [outcomes[start : start + _PER_WORD] for start in range(0, len(outcomes), _PER_WORD)]
+
+
+def _combine(
+    words: npt.NDArray[np.int64], outcomes: Sequence[Sequence[tuple[Matched, Matched]]], height: int
+) -> Judged:
+    """Number the distinct columns of `words`; the empty one is number 0."""
+    numbers: npt.NDArray[np.int64] | None = None
+    for word in words:
+        if not word.any():
+            continue
+        if numbers is None:
+            numbers = word
+        else:
+            _, ranks = np.unique(word, return_inverse=True)
+            _, before = np.unique(numbers, return_inverse=True)
+            numbers = before.astype(np.int64) * (int(ranks.max()) + 1) + ranks
+    if numbers is None:
+        return Judged([()], [0] * height)
+    _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
+    combos = [_read(words[:, row], outcomes) for row in first.tolist()]
+    if combos[0] == ():  # where there is an empty column, it is the least of all
+        return Judged(combos, index.tolist())
+    return Judged([(), *combos], (index + 1).tolist())
+
+
+def _read(column: npt.NDArray[np.int64], outcomes: Sequence[Sequence[tuple[Matched, Matched]]]) -> Combo:
+    found: list[Matched] = []
+    for word, rules in zip(column.tolist(), outcomes, strict=True):
+        while word:
+            low = word & -word
+            place, unknown = divmod(low.bit_length() - 1, 2)
+            found.append(rules[place][unknown])
+            word ^= low
+    return tuple(found)

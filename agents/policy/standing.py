@@ -1,0 +1,228 @@
+"""What stands: the configuration in force, signals, watermarks and safeguards, as folded from their topics.
+
+A Standing is immutable; folding records gives a new one. A record that breaks the contract is refused with a reason for
+a flag, and what stood before it stands on; it is never dropped silently. `as_of` counts it all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import polars as pl
+from pydantic import ValidationError
+
+from agents.configuration import Configuration, canonical
+from agents.errors import Misconfigured, Poison
+from agents.events import AsOf, ConfigurationEvent, Safeguard, Severity, Signal, Watermark
+from agents.policy.columns import columns_of, is_of_decision
+from agents.policy.compilation import Matched
+from agents.policy.reasons import LONGEST, clean, template
+from agents.policy.rules import RuleSet, compiled
+from agents.policy.surroundings import Circumstances, Told, needs_broker_time, signal_key
+from agents.records import Record, position
+
+TOPICS = ("config", "signals", "safeguards")
+
+
+class BadStanding(Poison):
+    """A record of a standing topic that breaks the contract."""
+
+    reason = "bad-standing"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a flag says of a reason."""
+
+    severity: Severity
+    team: str | None
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands between two batches."""
+
+    configuration: Configuration = field(default_factory=Configuration)
+    digest: str = ""
+    """Of the configuration; empty before one arrived: then nothing may be decided."""
+    rules: RuleSet = field(default_factory=lambda: compiled(Configuration()), repr=False)
+    as_of: AsOf = field(default_factory=lambda: AsOf(config=0, signals=0, safeguards=0))
+    """Next offsets to read of the standing topics."""
+    circumstances: Circumstances = field(default_factory=Circumstances)
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Standing:
+        """A configuration in force and nothing else; raises Misconfigured where its policies cannot be used."""
+        return cls(configuration, configuration.digest(), compiled(configuration))
+
+    @property
+    def ready(self) -> bool:
+        """False before a configuration arrived, and after it was removed."""
+        return bool(self.digest)
+
+    def fold(self, topic: str, records: Iterable[Record]) -> tuple[Standing, Sequence[BadStanding]]:
+        """Take records of `config`, `signals` or `safeguards` (short name) in offset order.
+
+        Gives the new Standing and the refusals; each names the record's position and what is wrong.
+        """
+        taken, refused = list(records), list[BadStanding]()
+        standing = self._configured(taken, refused) if topic == "config" else self
+        for record in taken if topic != "config" else ():
+            try:
+                standing = _FOLDS[topic](standing, record)
+            except BadStanding as error:
+                refused.append(error)
+        if taken:
+            standing = replace(standing, as_of=standing.as_of.model_copy(update={topic: taken[-1].offset + 1}))
+        return standing, refused
+
+    def _configured(self, records: Sequence[Record], refused: list[BadStanding]) -> Standing:
+        """The newest usable configuration decides; those before it need not even be read."""
+        for record in reversed(records):
+            try:
+                return _configuration(self, record)
+            except BadStanding as error:
+                refused.append(error)
+        return self
+
+    def render(self, matched: Matched, row: Mapping[str, object]) -> str:
+        """The reason in words, for one decision given by its columns (`Reader.row`)."""
+        if matched.rule.startswith("safeguard/"):
+            order = self.circumstances.safeguards.get(matched.rule.removeprefix("safeguard/"))
+            told = clean(order.reason, LONGEST) if order else ""
+            return told or f"{matched.rule} is in force"
+        policy, rule = self.rules.rule(matched.rule)
+        parsed = template(rule.reason or f"rule {policy.policy}/{rule.id} matched")
+        values = {**row, **self.around(row, [name for name in parsed.columns if not is_of_decision(name)])}
+        if matched.outcome == "matched":
+            return parsed.render(values)
+        return clean(f"could not be evaluated ({self._nulls(matched, row)}): {parsed.render(values)}", LONGEST)
+
+    def cause(self, matched: Matched) -> Cause:
+        """Severity, team and labels for a flag."""
+        if matched.rule.startswith("safeguard/"):
+            return Cause(Severity.WARNING, None, {})
+        _, rule = self.rules.rule(matched.rule)
+        return Cause(rule.severity, rule.team, rule.labels)
+
+    def around(self, row: Mapping[str, object], wanted: Sequence[str]) -> dict[str, object]:
+        """Signals, safeguards and calendar columns for one decision given by its columns."""
+        if not wanted:
+            return {}
+        model = self.declared(str(row["model.name"]))
+        clock = "event_time_ms" if self.configuration.models[model].clock == "event" else "broker_time_ms"
+        needed = {"model.name", "model.version", "caller"}
+        if any(needs_broker_time(name) for name in wanted):
+            needed.add("broker_time_ms")
+        types = {name: column.dtype for name, column in columns_of(self.configuration, model).items()}
+        frame = pl.DataFrame([pl.Series(name, [row.get(name)], dtype=types[name]) for name in sorted(needed)])
+        times = np.array([row[clock]], dtype=np.int64)
+        return self.rules.surroundings(model, frame, times, self, wanted).row(0, named=True)
+
+    def declared(self, model: str) -> str:
+        """The declaration that governs decisions of a model: its own, or the catch-all; raises Misconfigured."""
+        if model in self.configuration.models:
+            return model
+        if self.configuration.undeclared is None:
+            raise Misconfigured(f"model {model!r} is not declared; add it to models.yaml")
+        return self.configuration.undeclared
+
+    def _nulls(self, matched: Matched, row: Mapping[str, object]) -> str:
+        model = self.declared(str(row["model.name"]))
+        used = next((one.columns for one in self.rules.rules(model) if one.name == matched.rule), frozenset())
+        values = {**row, **self.around(row, [name for name in sorted(used) if not is_of_decision(name)])}
+        missing = [name for name in sorted(used) if values.get(name) is None]
+        return f"missing: {', '.join(missing)}" if missing else "a result is undefined"
+
+
+def _configuration(standing: Standing, record: Record) -> Standing:
+    if _key(record) != "current":
+        raise _refuse(record, "its key is not `current`")
+    if record.value is None:
+        return replace(standing, configuration=Configuration(), digest="", rules=compiled(Configuration()))
+    try:
+        data = ConfigurationEvent.model_validate_json(record.value).data
+        configuration = Configuration.model_validate(data.document)
+        digest = configuration.digest()
+        if data.digest != digest or canonical(data.document) != canonical(configuration.document()):
+            raise _refuse(record, f"its digest is {data.digest}, its document's {digest}")
+        return replace(standing, configuration=configuration, digest=digest, rules=compiled(configuration))
+    except (ValidationError, ValueError) as error:
+        raise _refuse(record, _told(error)) from error
+    except Misconfigured as error:
+        raise _refuse(record, str(error)) from error
+
+
+def _signal(standing: Standing, record: Record) -> Standing:
+    key = _key(record)
+    now = standing.circumstances
+    if key.startswith('["watermark",'):
+        return replace(standing, circumstances=replace(now, watermarks=_watermarks(now, key, record)))
+    signals = dict(now.signals)
+    if record.value is None:
+        signals.pop(key, None)
+        return replace(standing, circumstances=replace(now, signals=signals))
+    try:
+        data = Signal.model_validate_json(record.value).data
+    except ValidationError as error:
+        raise _refuse(record, _told(error)) from error
+    if signal_key(data) != key:
+        raise _refuse(record, f"its key {key} is not that of its content, {signal_key(data)}")
+    signals[key] = Told(data, record.timestamp)
+    return replace(standing, circumstances=replace(now, signals=signals))
+
+
+def _watermarks(now: Circumstances, key: str, record: Record) -> Mapping[str, tuple[float, int]]:
+    watermarks = dict(now.watermarks)
+    try:
+        _, model = json.loads(key)
+        if record.value is None:
+            watermarks.pop(model, None)
+            return watermarks
+        data = Watermark.model_validate_json(record.value).data
+    except (ValidationError, ValueError) as error:
+        raise _refuse(record, _told(error)) from error
+    if data.model != model:
+        raise _refuse(record, f"its key {key} is not that of its content, model {data.model}")
+    watermarks[model] = (data.lag_ms, record.timestamp)
+    return watermarks
+
+
+def _safeguard(standing: Standing, record: Record) -> Standing:
+    key = _key(record)
+    if not key or key != clean(key, 256):
+        raise _refuse(record, "its key, the safeguard's id, is empty or not plain text")
+    orders = dict(standing.circumstances.safeguards)
+    if record.value is None:
+        orders.pop(key, None)
+    else:
+        try:
+            data = Safeguard.model_validate_json(record.value).data
+        except ValidationError as error:
+            raise _refuse(record, _told(error)) from error
+        if data.kind == "pause_caller" and data.caller is None:
+            raise _refuse(record, "it pauses a caller but names none")
+        orders[key] = data
+    return replace(standing, circumstances=replace(standing.circumstances, safeguards=orders))
+
+
+_FOLDS = {"signals": _signal, "safeguards": _safeguard}
+
+
+def _key(record: Record) -> str:
+    return (record.key or b"").decode(errors="replace")
+
+
+def _refuse(record: Record, problem: str) -> BadStanding:
+    return BadStanding(f"{position(record)} is refused: {problem}")
+
+
+def _told(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,164 @@
+"""Columns that do not come with a decision: signals of its model, watermark, safeguards, calendar.
+
+They depend on the decision's model, version, caller and times and on what stands, never on another decision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from agents.configuration import WEEKDAYS
+from agents.events import SafeguardData, SignalData, SignalStatus
+from agents.policy import safeguards
+from agents.policy.calendars import OpenHours, Times
+from agents.policy.columns import CALENDAR, SAFEGUARD, SIGNAL, WATERMARK
+from agents.policy.safeguards import Who
+
+_STRENGTH = {status: rank for rank, status in enumerate(SignalStatus)}  # none … alarm, as the enumeration is written
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something published, with its broker time in ms."""
+
+    data: SignalData
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What stands, apart from the configuration."""
+
+    signals: Mapping[str, Told] = field(default_factory=dict)
+    """By key: JSON array [model, version, monitor, segment, group]."""
+    watermarks: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    """By model: lag in ms, and the broker time it was told at."""
+    safeguards: Mapping[str, SafeguardData] = field(default_factory=dict)
+    """By id."""
+
+    @cached_property
+    def strongest(self) -> Mapping[tuple[str, str, str], Told]:
+        """The signal that speaks for a (model, version, monitor): the worst status over segments and groups.
+
+        Among equals the overall one (no segment, no group), then the largest e_value, then the first by key.
+        """
+        best: dict[tuple[str, str, str], tuple[tuple[int, bool, float], Told]] = {}
+        for key in sorted(self.signals):
+            told = self.signals[key]
+            data = told.data
+            overall = data.segment is None and data.group is None
+            rank = (_STRENGTH[data.status], overall, data.e_value if data.e_value is not None else -1.0)
+            place = (data.model, data.version, data.monitor)
+            if place not in best or rank > best[place][0]:
+                best[place] = (rank, told)
+        return {place: told for place, (_, told) in best.items()}
+
+
+def surroundings(
+    wanted: Collection[str],
+    who: Who,
+    broker_ms: Times | None,
+    times_ms: Times,
+    calendar: OpenHours | None,
+    circumstances: Circumstances,
+) -> list[pl.Series]:
+    """The wanted columns for a batch; `broker_ms` is needed where `needs_broker_time` says so."""
+    found = []
+    calendars = [name for name in wanted if name in CALENDAR]
+    if calendars:
+        assert calendar is not None, "calendar columns exist for models with a calendar only"
+        found += _calendar(calendars, calendar, times_ms)
+    for name in wanted:
+        if name in SAFEGUARD:
+            found.append(pl.Series(name, safeguards.column(name, circumstances.safeguards, who)))
+        elif name == WATERMARK:
+            found.append(pl.Series(name, _lags(who, broker_ms, circumstances), dtype=pl.Float64))
+        elif name.startswith("signals."):
+            found.append(_signal(name, who, broker_ms, circumstances))
+    return found
+
+
+def needs_broker_time(name: str) -> bool:
+    """True for columns that compare with the decision's broker time."""
+    return name == WATERMARK or (name.startswith("signals.") and name.endswith(".age_ms"))
+
+
+def needs_who(name: str) -> bool:
+    """True for columns that differ between models, versions or callers."""
+    return name.startswith(("signals.", "safeguard.", "monitor."))
+
+
+def signal_key(data: SignalData) -> str:
+    """The key that a signal has on its topic.
+
+    >>> signal_key(SignalData(model="m", version="1", monitor="drift", status="ok"))
+    '["m","1","drift",null,null]'
+    """
+    parts = [data.model, data.version, data.monitor, data.segment, data.group]
+    return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+
+
+def _calendar(names: Collection[str], calendar: OpenHours, times_ms: Times) -> list[pl.Series]:
+    moments = calendar.at(times_ms)
+    values: dict[str, object] = {
+        "calendar.open": moments.open,
+        "calendar.name": [calendar.name] * len(times_ms),
+        "calendar.holiday": moments.holiday,
+        "calendar.weekday": [WEEKDAYS[day] for day in moments.weekday],
+        "calendar.hour": moments.hour.astype(np.float64),
+    }
+    return [pl.Series(name, values[name], dtype=CALENDAR[name][0]) for name in names]  # type: ignore[arg-type]
+
+
+def _lags(who: Who, broker_ms: Times | None, circumstances: Circumstances) -> list[float | None]:
+    """A watermark grows older while nobody renews it: a dead monitor lane shows as lag."""
+    told = [circumstances.watermarks[name] for name in sorted(who.names) if name in circumstances.watermarks]
+    if not told:
+        return [None] * len(who.versions)
+    lag, at = max(told)
+    return [lag + max(now - at, 0) for now in _given(broker_ms)]
+
+
+def _signal(name: str, who: Who, broker_ms: Times | None, circumstances: Circumstances) -> pl.Series:
+    monitor, _, field_name = name.removeprefix("signals.").rpartition(".")
+    dtype = SIGNAL[field_name][0]
+    versions = set(who.versions)
+    told = {version: _speaks(who, version, monitor, circumstances) for version in versions}
+    if field_name == "age_ms":
+        ages = [
+            None if (one := told[version]) is None else float(max(now - one.at_ms, 0))
+            for version, now in zip(who.versions, _given(broker_ms), strict=True)
+        ]
+        return pl.Series(name, ages, dtype=dtype)
+    values = {version: _value(one, field_name) for version, one in told.items()}
+    if len(values) == 1:
+        return pl.repeat(next(iter(values.values())), len(who.versions), dtype=dtype, eager=True).alias(name)
+    return pl.Series(name, [values[version] for version in who.versions], dtype=dtype)
+
+
+def _speaks(who: Who, version: str | None, monitor: str, circumstances: Circumstances) -> Told | None:
+    """Under the name that the decisions say, else (catch-all) under the declaration's."""
+    if version is None:
+        return None
+    found = [circumstances.strongest.get((name, version, monitor)) for name in sorted(who.names)]
+    return max((one for one in found if one is not None), key=lambda one: _STRENGTH[one.data.status], default=None)
+
+
+def _value(told: Told | None, field_name: str) -> float | str | None:
+    if told is None:
+        return SignalStatus.NONE.value if field_name == "status" else None
+    value = getattr(told.data, field_name)
+    if value is None:
+        return None
+    return str(value.value) if isinstance(value, SignalStatus) else float(value)
+
+
+def _given(broker_ms: Times | None) -> list[int]:
+    assert broker_ms is not None, "asked for by needs_broker_time"
+    return [int(one) for one in broker_ms]
