@@ -81,7 +81,9 @@ async def produce(
     **more: Any,
 ) -> list[int]:
     """Send values, (key, value) or (key, value, headers); return the offsets. With a transactional id: one transaction."""
-    producer = AIOKafkaProducer(**kafka.client_settings(), transactional_id=transactional_id, **{"acks": "all", **more})
+    producer = AIOKafkaProducer(
+        **{**kafka.client_settings(), "transactional_id": transactional_id, "acks": "all", **more}
+    )
     await producer.start()
     try:
         if transactional_id is None:
