@@ -23,7 +23,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 WIDTH = 256  # hashes in a tile, entries in a bundle
 HASH = 32
 LIMIT = 65_535  # bytes of an entry
-CONSISTENT, ANCHORED, COMPLETE = "consistent", "anchored", "complete"
+KINDS = CONSISTENT, ANCHORED, COMPLETE = "consistent", "anchored", "complete"
 Name = str | None
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -131,8 +131,7 @@ class Key:
             raise Bad("not a checkpoint: it needs an origin, a size and a root")
         if not re.fullmatch(re.escape(self.name) + r"/(root|[a-z-]+/[0-9]+)", lines[0]):
             raise Bad(f"the log {lines[0]} is none of {self.name}'s")
-        root = unbase64(lines[2], "the root")
-        if len(root) != HASH:
+        if len(root := unbase64(lines[2], "the root")) != HASH:
             raise Bad(f"the root has {len(root)} bytes, not {HASH}")
         return Checkpoint(lines[0], int(lines[1]), root)
 
@@ -236,11 +235,11 @@ def check_shortened(length: int, key: object, headers: object, value: object) ->
             return
 
 
-def with_blobs(entry: Entry, blobs: dict[str, bytes | None]) -> Entry:
+def with_blobs(entry: Entry, blobs: Callable[[str], bytes | None]) -> Entry:
     """The entry with its large fields taken from blobs (by SHA-256), each of which is checked."""
 
     def blob(digest: Digest, name: str) -> bytes:
-        data = blobs.get(digest.sha256)
+        data = blobs(digest.sha256)
         if data is None:
             raise Bad(f"blobs/{digest.sha256} is missing", name)
         if hashlib.sha256(data).hexdigest() != digest.sha256 or len(data) != digest.length:
@@ -315,18 +314,14 @@ class Tree:
         return other.root()
 
 
-def root_of(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """The root to which an inclusion proof leads: RFC 6962 section 2.1.1 read from the root down; None: a wrong length."""
-    if size == 1:
-        return None if proof else leaf
-    if not proof:
-        return None
+def root_of(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root to which an inclusion proof leads: RFC 6962 section 2.1.1, read from the root down."""
+    if size == 1 or not proof:
+        return leaf if size == 1 and not proof else b""  # a proof of the wrong length leads nowhere
     half = 1 << (size - 1).bit_length() - 1  # the largest power of two below size
-    right = index >= half
-    child = root_of(leaf, index - half, size - half, proof[:-1]) if right else root_of(leaf, index, half, proof[:-1])
-    if child is None:
-        return None
-    return node_hash(proof[-1], child) if right else node_hash(child, proof[-1])
+    if index < half:
+        return node_hash(root_of(leaf, index, half, proof[:-1]), proof[-1])
+    return node_hash(proof[-1], root_of(leaf, index - half, size - half, proof[:-1]))
 
 
 def index_path(index: int, prefix: str = "") -> str:
@@ -542,13 +537,12 @@ class Log:
             )
             self.wrong(ANCHORED if mark.outside else CONSISTENT, what, file="checkpoint", leaf=self._met)
 
-    # What the records themselves must say.
-
     def _entry(self, leaf: int, data: bytes, file: str) -> None:
         try:
             entry = decode(data)
             self._place(entry)
-            entry = self._whole(entry)
+            self._previous = entry.offset
+            entry = with_blobs(entry, lambda digest: self._read(f"blobs/{digest}"))
             self._numbered(entry)
             if self.is_root:
                 self._published_checkpoint(leaf, entry)
@@ -565,15 +559,6 @@ class Log:
         if entry.offset <= self._previous:
             raise Bad(f"offset {entry.offset} comes after {self._previous}", "offset")
 
-    def _whole(self, entry: Entry) -> Entry:
-        """The entry with its blobs in place; only now is its offset taken as seen."""
-        self._previous = entry.offset
-        blobs: dict[str, bytes | None] = {}
-        for part in (entry.key, entry.headers, entry.value):
-            if isinstance(part, Digest):
-                blobs[part.sha256] = self._read(f"blobs/{part.sha256}")
-        return with_blobs(entry, blobs)
-
     def _numbered(self, entry: Entry) -> None:
         """`govern-seq` counts each writer's records of this partition from 0: a gap is a lost record."""
         headers = dict(entry.headers) if not isinstance(entry.headers, Digest) else {}
@@ -582,8 +567,7 @@ class Log:
             return
         if number is None or writer is None or not re.fullmatch(rb"0|[1-9][0-9]*", number):
             raise Bad(f"record {entry.place} has no proper govern-seq and govern-writer", "headers", COMPLETE)
-        name = writer.decode(errors="replace")
-        found = int(number)
+        name, found = writer.decode(errors="replace"), int(number)
         expected = self._sequence.get(name, found if self._lost else 0)
         self._sequence[name] = max(expected, found + 1)
         if found > expected:
@@ -601,17 +585,13 @@ class Log:
         except ValueError:
             raise Bad("a verdict is a JSON object; this is not", "value") from None
         decision, _, stage = str(identity).rpartition("/")
-        if decision != key or stage not in ("gate", "final"):
-            raise Bad(f"the verdict's id {identity!r} and its key {key!r} do not agree", "key")
         source, _, offset = decision.rpartition("/")
-        if not offset.isdecimal():
-            raise Bad(f"the key {key!r} is not <topic>/<partition>/<offset> of a decision", "key")
-        if stage == "final" and key in self._finals:
-            raise Bad(f"a second final verdict of decision {key}", "key", COMPLETE)
+        if decision != key or stage not in ("gate", "final") or not offset.isdecimal():
+            raise Bad(f"the key {key!r} and the verdict's id {identity!r} are not those of one decision", "key")
+        if key in self._finals if stage == "final" else int(offset) <= self._gates.get(source, -1):
+            raise Bad(f"a second {stage} verdict of decision {key}, or one out of order", "key", COMPLETE)
         if stage == "final":
             self._finals.add(key)
-        elif int(offset) <= self._gates.get(source, -1):
-            raise Bad(f"a second gate verdict of decision {key}, or one out of order", "key", COMPLETE)
         else:
             self._gates[source] = int(offset)
 
@@ -642,11 +622,8 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """For machines; `anchored` is null where no checkpoint from outside was given."""
-        kinds = (CONSISTENT, ANCHORED, COMPLETE) if self.since else (CONSISTENT, COMPLETE)
-        states: dict[str, object] = {
-            ANCHORED: None,
-            **{kind: all(log.fine(kind) for log in self.logs) for kind in kinds},
-        }
+        states: dict[str, bool | None] = {kind: all(log.fine(kind) for log in self.logs) for kind in KINDS}
+        states[ANCHORED] = states[ANCHORED] if self.since else None
         logs = [
             {"log": log.origin, "leaves": log.tree.size, "anchored_to": log.anchored_to if self.since else None}
             | {"consistent": log.fine(CONSISTENT), "complete": log.fine(COMPLETE), "notes": log.notes}
@@ -658,7 +635,7 @@ class Report:
         """For people."""
         lines = []
         for log in self.logs:
-            states = [kind if log.fine(kind) else f"NOT {kind.upper()}" for kind in (CONSISTENT, ANCHORED, COMPLETE)]
+            states = [kind if log.fine(kind) else f"NOT {kind.upper()}" for kind in KINDS]
             if states[1] == ANCHORED:
                 states[1] += f" to leaf {log.anchored_to:,}" if self.since else ": not shown (no --since)"
             lines.append(f"{log.origin}: {log.tree.size:,} leaves, {', '.join(states)}")
@@ -671,7 +648,9 @@ class Report:
 def verify(path: Path, key: Key, since: Sequence[tuple[str, bytes]] = ()) -> Report:
     """Check all logs under a folder. `since`: (file name, signed checkpoint) from outside the operator's hands."""
     root_name = f"{key.name}/root"
-    logs = {origin: Log(path, key, origin) for origin in find_logs(path)}
+    folders = {file.parent.relative_to(path) for name in ("checkpoint", "tile") for file in path.rglob(name)}
+    found_in = [str(folder) for folder in folders if "tile" not in folder.parts and "blobs" not in folder.parts]
+    logs = {origin: Log(path, key, origin) for origin in found_in}
     if not logs:
         raise Unusable(f"there is no log under {path}: no file named checkpoint")
     root = logs.setdefault(root_name, Log(path, key, root_name))
@@ -715,13 +694,6 @@ def spread(root: Log, logs: dict[str, Log], path: Path) -> dict[str, int]:
     return newest
 
 
-def find_logs(path: Path) -> list[str]:
-    """The origins of the logs under a folder: where a file `checkpoint` or a folder `tile` is."""
-    found = {file.parent.relative_to(path) for file in path.rglob("checkpoint") if file.is_file()}
-    found |= {folder.parent.relative_to(path) for folder in path.rglob("tile") if folder.is_dir()}
-    return sorted(str(folder) for folder in found if "tile" not in folder.parts and "blobs" not in folder.parts)
-
-
 class Proved(NamedTuple):
     """What a proof shows; `disclosed` is the decision that a verdict judged, where the proof gives it."""
 
@@ -743,7 +715,7 @@ def check_proof(document: object, key: Key) -> Proved:
     proof = [unbase64(str(hash_), "the inclusion proof") for hash_ in path]
     if not 0 <= index < found.size or root_of(leaf_hash(data), index, found.size, proof) != found.root:
         raise Bad(f"the entry is not leaf {index} of {found.origin} at {found.size} leaves", "inclusion")
-    entry = with_blobs(decode(data), {name: unbase64(str(blob), "a blob") for name, blob in blobs.items()})
+    entry = with_blobs(decode(data), {name: unbase64(str(blob), "a blob") for name, blob in blobs.items()}.get)
     if (entry.topic, str(entry.partition)) != topic_of(found.origin) or document.get("origin") != found.origin:
         raise Bad(f"the record {entry.place} does not belong to the log {found.origin}", "origin")
     disclosed = document.get("disclosed")
