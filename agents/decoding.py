@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Meta
 
 from agents.configuration import Model
-from agents.errors import Malformed
+from agents.errors import Malformed, Misconfigured
 from agents.events import ID_LIMIT, SOURCE_LIMIT
 
 DECISION_TYPE = "governance.decision.v1"
@@ -25,6 +25,7 @@ VALUE_LIMIT = 1_048_576  # bytes of a record's value
 KEY_LIMIT = 65_536  # bytes of a key: `held` carries it in base64 within the 64 KiB that topic allows on top
 TEXT_LIMIT = 1024  # characters of a categorical feature
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\]")
 FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that a msgspec decoder raises on bad bytes
 
 _Id = Annotated[str, Meta(min_length=1, max_length=ID_LIMIT)]
@@ -34,7 +35,9 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SAFE_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}")
-_BOUNDED = Annotated[float, Meta(ge=-(2.0**63), lt=2.0**64)]  # beyond it, an integer may have lost digits: look again
+_BOUNDED = Annotated[
+    float, Meta(gt=-(2.0**63), lt=2.0**64)
+]  # from there on an integer may have lost digits: look again
 _POSITIVE = Annotated[float, Meta(ge=0)]
 _BOUNDED_POSITIVE = Annotated[float, Meta(ge=0, lt=2.0**64)]
 _ENVELOPE: list[tuple[str, Any] | tuple[str, Any, Any]] = [
@@ -150,9 +153,14 @@ class Contract:
         self.catch_all = catch_all
         """True: this declaration stands in for models that nobody declared, so the name in the data is another one."""
         self.features = list(declaration.features)
-        self.empty_attributions = self._attributions(float)()
+        for feature in (*self.features, *declaration.labels):
+            if not feature or _UNSAFE.search(feature):
+                raise Misconfigured(
+                    f"model {name!r}: {feature!r} cannot be a feature or label; use no quotes or backslashes"
+                )
         self.decode: Decode = msgspec.json.Decoder(self._decision(_BOUNDED)).decode
         self.decode_wide: Decode = msgspec.json.Decoder(self._decision(float)).decode
+        self.empty_attributions = self._attributions(float)()
         self._literals = msgspec.json.Decoder(_Literals).decode
 
     def lost_digits(self, value: bytes) -> str | None:
