@@ -1,1 +1,5 @@
-"""Everything with a side effect: settings, topics, lanes, Ray actors, local broker, stores, CLI. May import agents."""
+"""Everything with a side effect: settings, topics, lanes, Ray actors, stores, CLI. Imports agents, never the other way."""
+
+from orchestration.own_agents import check as _check
+
+_check()
