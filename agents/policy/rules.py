@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -30,8 +31,9 @@ from agents.policy.surroundings import Circumstances, needs_broker_time, needs_w
 __all__ = ["Judged", "Matched", "RuleSet", "compiled", "effect_of", "needed_columns"]
 
 NOBODY = Who(frozenset(), [], [])
-_PER_WORD = 31  # rules in one 64-bit word, two bits each: matched, unknown
 Combo = tuple[Matched, ...]
+Bits = npt.NDArray[np.bool_]
+Meaning = list[tuple[int, Matched]]  # by column of bits: the reason's place among a decision's reasons, and the reason
 
 
 @dataclass
@@ -105,16 +107,16 @@ class RuleSet:
         orders = standing.circumstances.safeguards
         if not plan.rules and not orders:
             return Judged([()], [0] * height)
-        words, outcomes = np.zeros((0, height), dtype=np.int64), _chunks(plan.outcomes)
         who = self._who(model, frame) if orders or plan.needs_who else NOBODY
+        bits, meaning = np.zeros((height, 0), dtype=np.bool_), Meaning()
         if plan.rules:
-            answers = _complete(plan, frame, who, times_ms, standing.circumstances).select(plan.select)
-            words = _words(answers.get_columns(), height)
+            frame = _complete(plan, frame, who, times_ms, standing.circumstances)
+            bits, meaning = _bits(frame.select(plan.select), plan.outcomes)
         ordered = safeguards.reasons(orders, who)
         if ordered:
-            words = np.vstack([words, _words([pl.Series(rows) for _, rows in ordered], height)])
-            outcomes += _chunks([(one, one) for one, _ in ordered])
-        return _combine(words, outcomes, height)
+            bits = np.column_stack([bits, *(rows for _, rows in ordered)])
+            meaning += [(len(plan.rules) + place, matched) for place, (matched, _) in enumerate(ordered)]
+        return _combine(bits, meaning)
 
     def surroundings(
         self, model: str, frame: pl.DataFrame, times_ms: Times, standing: Stands, wanted: Sequence[str]
@@ -185,52 +187,33 @@ def _broker_times(frame: pl.DataFrame, extra: Sequence[str]) -> Times | None:
     return None
 
 
-def _words(answers: Sequence[pl.Series], height: int) -> npt.NDArray[np.int64]:
-    """Two bits a rule and row, 31 rules a word: 1 matched, 2 unknown."""
-    words = np.zeros((-(-len(answers) // _PER_WORD), height), dtype=np.int64)
-    for index, answer in enumerate(answers):
-        word, shift = divmod(index, _PER_WORD)
-        unknown = answer.null_count()
-        if unknown:
-            words[word][answer.is_null().to_numpy()] |= 2 << 2 * shift
-        if unknown < height and answer.any():
-            words[word][answer.arg_true().to_numpy()] |= 1 << 2 * shift
-    return words
+def _bits(answers: pl.DataFrame, outcomes: Sequence[tuple[Matched, Matched]]) -> tuple[Bits, Meaning]:
+    """A column a reason, and what each column means: first the rules as matched, then as unknown where any row is."""
+    unknown = [index for index, count in enumerate(answers.null_count().row(0)) if count]
+    meaning = [(index, matched) for index, (matched, _) in enumerate(outcomes)]
+    if not unknown:
+        return answers.to_numpy(), meaning
+    missing = answers.select(pl.nth(*unknown).is_null()).to_numpy()
+    known = answers.with_columns(pl.nth(*unknown).fill_null(False)).to_numpy()
+    return np.column_stack([known, missing]), meaning + [(index, outcomes[index][1]) for index in unknown]
 
 
-def _chunks(outcomes: Sequence[tuple[Matched, Matched]]) -> list[Sequence[tuple[Matched, Matched]]]:
-    return [outcomes[start : start + _PER_WORD] for start in range(0, len(outcomes), _PER_WORD)]
-
-
-def _combine(
-    words: npt.NDArray[np.int64], outcomes: Sequence[Sequence[tuple[Matched, Matched]]], height: int
-) -> Judged:
-    """Number the distinct columns of `words`; the empty one is number 0."""
-    numbers: npt.NDArray[np.int64] | None = None
-    for word in words:
-        if not word.any():
-            continue
-        if numbers is None:
-            numbers = word
-        else:
-            _, ranks = np.unique(word, return_inverse=True)
-            _, before = np.unique(numbers, return_inverse=True)
-            numbers = before.astype(np.int64) * (int(ranks.max()) + 1) + ranks
-    if numbers is None:
-        return Judged([()], [0] * height)
-    _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
-    combos = [_read(words[:, row], outcomes) for row in first.tolist()]
-    if combos[0] == ():  # where there is an empty column, it is the least of all
-        return Judged(combos, index.tolist())
-    return Judged([(), *combos], (index + 1).tolist())
-
-
-def _read(column: npt.NDArray[np.int64], outcomes: Sequence[Sequence[tuple[Matched, Matched]]]) -> Combo:
-    found: list[Matched] = []
-    for word, rules in zip(column.tolist(), outcomes, strict=True):
-        while word:
-            low = word & -word
-            place, unknown = divmod(low.bit_length() - 1, 2)
-            found.append(rules[place][unknown])
-            word ^= low
-    return tuple(found)
+def _combine(bits: Bits, meaning: Meaning) -> Judged:
+    """Number the distinct rows of `bits`; a row without any is number 0. Only rows with a reason cost anything."""
+    numbers, combos = [0] * len(bits), list[Combo]([()])
+    hit = np.flatnonzero(bits.any(axis=1))
+    if not len(hit):
+        return Judged(combos, numbers)
+    chosen = bits[hit]
+    packed = np.packbits(chosen, axis=1)
+    width, raw = packed.shape[1], packed.tobytes()
+    known: dict[bytes, int] = {}
+    for place, row in enumerate(hit.tolist()):
+        key = raw[place * width : (place + 1) * width]
+        number = known.get(key)
+        if number is None:
+            number = known[key] = len(combos)
+            reasons = sorted((meaning[column] for column in np.flatnonzero(chosen[place])), key=itemgetter(0))
+            combos.append(tuple(reason for _, reason in reasons))
+        numbers[row] = number
+    return Judged(combos, numbers)
