@@ -60,10 +60,17 @@ class LaneName:
 class Work(Protocol):
     """What a lane runs. A new one is made at every start; on any failure it is thrown away with all it remembers."""
 
-    reach: int
-    """How many committed records before the committed offset it must see again at a start (0: none)."""
-    durable: bool
-    """True where `prepare` and `settle` write files; they then run in a thread of their own."""
+    @property
+    def reach(self) -> int:
+        """How many committed records before the committed offset it must see again at a start (0: none)."""
+
+    @property
+    def durable(self) -> bool:
+        """True where `prepare` and `settle` write files; they then run in a thread of their own."""
+
+    @property
+    def snapshot_due(self) -> bool:
+        """True where the next transaction must carry a snapshot whatever the clock says."""
 
     def restore(self, snapshot: SnapshotData | None) -> None:
         """Take the state of a snapshot; None: this lane has never committed anything."""
@@ -85,10 +92,6 @@ class Work(Protocol):
 
     def snapshot(self) -> SnapshotData | None:
         """The present state without lane, offsets; None where this agent keeps none beyond its outputs."""
-
-    @property
-    def snapshot_due(self) -> bool:
-        """True where the next transaction must carry a snapshot whatever the clock says."""
 
 
 class Standing(Protocol):

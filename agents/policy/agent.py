@@ -7,6 +7,7 @@ bytes, in whatever batches they come: nothing here reads a clock, and ids derive
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ import numpy as np
 from agents import __version__
 from agents.audit.commitment import Committer
 from agents.configuration import Configuration, canonical
+from agents.decoding import VALUE_LIMIT
 from agents.events import Effect, Kind, Mode, Severity, SnapshotData
 from agents.frames import Batch, Fault, Group, Reader
 from agents.policy.flags import FlagBook
-from agents.policy.rules import Matched, effect_of
+from agents.policy.rules import Matched, effect_of, needed_columns
 from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.policy.window import Seen, Window
@@ -53,17 +55,20 @@ class PolicyAgent:
     committer: Committer
     configuration: Configuration
     """The configuration at the start; later ones come with `standing`."""
+    value_limit: int = VALUE_LIMIT
+    """Bytes of the largest value that can be a decision."""
     durable: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.writer = f"{self.prefix}.policy.{self.topic}.{self.partition}"
         self.now_ms = -1
         self.sequence = 0  # verdicts written so far: one for each record
+        self.snapshot_due = True
         self._standing: Standing | None = None
         self._tails: dict[tuple[object, ...], Outcome] = {}
-        self._look_at(self.configuration)
-        self._window_from: int | None = None
-        self.snapshot_due = True
+        self._window_from: int | None = None  # the first offset that counts in the duplicate window; None: all do
+        self._window_valid = False  # False: what the snapshot says of the window is of other terms
+        self._window, self._window_terms, self._reader = self._prepared(self.configuration)
 
     # -- what a lane asks of its work (orchestration/lane.py) ------------------------------------------------------
 
@@ -126,26 +131,26 @@ class PolicyAgent:
         """Switch to what stands now: at a batch boundary, the only place where anything may change."""
         if standing is self._standing:
             return
+        first = self._standing is None
         if self._standing is None or standing.digest != self._standing.digest:
             terms = self._window_terms
-            window, valid = self._window, getattr(self, "_window_valid", False)
-            self._look_at(standing.configuration)
-            if terms == self._window_terms and (valid or self._standing is not None):
-                self._window = window
-            else:
-                self._window_from = offset
+            self.configuration = standing.configuration
+            window, self._window_terms, self._reader = self._prepared(self.configuration)
+            if terms != self._window_terms or (first and not self._window_valid):
+                self._window, self._window_from = window, offset  # earlier records were read by other terms, or not yet
             self.snapshot_due = True
         self._standing = standing
         self._tails.clear()
 
-    def _look_at(self, configuration: Configuration) -> None:
-        from agents.policy.rules import needed_columns
-
-        self.configuration = configuration
-        self._reader = Reader(configuration, needed_columns(configuration))
-        self._window = Window(configuration.duplicate_window)
+    def _prepared(self, configuration: Configuration) -> tuple[Window, dict[str, object], Reader]:
+        """An empty window, the terms it counts by, and a reader."""
         sources = [source.model_dump(mode="json") for source in configuration.sources]
-        self._window_terms = {"size": configuration.duplicate_window, "sources": canonical(sources).decode()}
+        terms: dict[str, object] = {
+            "size": configuration.duplicate_window,
+            "sources": hashlib.sha256(canonical(sources)).hexdigest(),
+        }
+        reader = Reader(configuration, needed_columns(configuration) | {"skewed"}, self.value_limit)
+        return Window(configuration.duplicate_window), terms, reader
 
     def _judge(
         self, records: Sequence[Record], batch: Batch, repeated: Mapping[int, Seen], standing: Standing, flags: FlagBook
@@ -155,7 +160,9 @@ class PolicyAgent:
             self._judge_group(records, group, repeated, standing, flags, outcomes)
         for row, fault in batch.faults.items():
             outcomes[row] = self._of_fault(fault, standing)
-            flags.add_fault(f"record/{fault.kind}", fault.model, fault.version, records[row].offset, fault.detail)
+            flag_fault(
+                flags, f"record/{fault.kind.value}", fault.model, fault.version, records[row].offset, fault.detail
+            )
         return outcomes  # type: ignore[return-value]  # every row is in a group or has a fault
 
     def _judge_group(
@@ -173,7 +180,7 @@ class PolicyAgent:
         else:
             times = np.array([records[row].timestamp for row in rows], dtype=np.int64)
         judged = standing.rules.judge(group.declared, group.frame, times, standing)
-        skewed = group.skewed
+        skewed = group.frame["skewed"].to_list() if group.frame["skewed"].any() else None
         mode, combos = group.declaration.mode, judged.combos
         named: dict[int, list[int]] = {}
         for place, (row, version, combo) in enumerate(zip(rows, group.versions, judged.rows, strict=True)):
@@ -181,7 +188,7 @@ class PolicyAgent:
             if seen is not None:
                 outcomes[row] = self._of_repeat(seen, mode, group.model, version, standing)
                 if seen == "conflict":
-                    flags.add_fault("record/conflict", group.model, version, records[row].offset, CONFLICT)
+                    flag_fault(flags, "record/conflict", group.model, version, records[row].offset, CONFLICT)
                 continue
             outcomes[row] = self._of_decision(
                 combos[combo], mode, group.model, version, bool(skewed and skewed[place]), standing
@@ -202,9 +209,20 @@ class PolicyAgent:
         standing: Standing,
         flags: FlagBook,
     ) -> None:
+        cause = standing.cause(reason)
         for place in places:
-            offset = records[group.rows[place]].offset
-            flags.add(reason, group.model, group.versions[place], offset, standing)
+            record = records[group.rows[place]]
+            flags.add(
+                reason.rule,
+                group.model,
+                group.versions[place],
+                record.offset,
+                severity=cause.severity,
+                team=cause.team,
+                labels=cause.labels,
+                effect=reason.effect,
+                reason=lambda record=record: standing.render(reason, self._reader.row(record)),  # type: ignore[misc]
+            )
 
     # -- outcomes --------------------------------------------------------------------------------------------------
 
@@ -275,7 +293,7 @@ class PolicyAgent:
             "commitment": {"alg": "sha256", "key": self.committer.key_id, "value": ""},
         }
         tail = json.dumps(shared, separators=(",", ":"), ensure_ascii=False)[1:-3]  # … "value":"
-        return Outcome(tail.removesuffix('"') + '"', route, reasons, model, version)
+        return Outcome(tail, route, reasons, model, version)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -312,8 +330,7 @@ class PolicyAgent:
             if outcome.route == "released":
                 released.append((key, value, [*headers, ("govern-verdict", name + b"/gate")]))
             elif outcome.route is not None:
-                routed[outcome.route].append(self._routed(record, name, outcome, batch.faults.get(row), standing, flags))
-        flags.finish(self._reasons_of(records, standing))
+                routed[outcome.route].append(self._routed(record, name, outcome, batch.faults.get(row), standing))
         self.sequence, self.now_ms = sequence, now
         outputs: dict[tuple[str, int], Sequence[Message]] = {(self._topic("verdicts"), self.partition): verdicts}
         outputs |= {(self._topic(name), self.partition): messages for name, messages in routed.items() if messages}
@@ -322,19 +339,18 @@ class PolicyAgent:
         return outputs
 
     def _routed(
-        self, record: Record, name: bytes, outcome: Outcome, fault: Fault | None, standing: Standing, flags: FlagBook
+        self, record: Record, name: bytes, outcome: Outcome, fault: Fault | None, standing: Standing
     ) -> Message:
         """A record that is not simply released: with the reason, so that whoever gets it can act."""
         verdict: Header = ("govern-verdict", name + b"/gate")
         if fault is not None:
             facts = {
-                "verdict": (name + b"/gate").decode(),
                 "kind": fault.kind.value,
                 "reason": fault.reason,
                 "detail": fault.detail,
                 "timestamp": record.timestamp,
             }
-            return record.key, record.value, [*record.headers, ("govern-fault", _json(facts))]
+            return record.key, record.value, [*record.headers, verdict, ("govern-fault", _json(facts))]
         reasons: Header = ("govern-reasons", _json(self._told(record, outcome, standing)))
         if outcome.route == "held":
             headers = [*record.headers, verdict, reasons]
@@ -357,14 +373,6 @@ class PolicyAgent:
             told.append({"rule": reason.rule, "effect": reason.effect.value, "text": text})
         return told
 
-    def _reasons_of(self, records: Sequence[Record], standing: Standing) -> Callable[[Matched, int], str]:
-        by_offset = {record.offset: record for record in records}
-
-        def render(reason: Matched, offset: int) -> str:
-            return standing.render(reason, self._reader.row(by_offset[offset]))
-
-        return render
-
     def _topic(self, short: str) -> str:
         return f"{self.prefix}.{short}"
 
@@ -378,7 +386,11 @@ class PolicyAgent:
 
 
 CONFLICT = "the same id was published before with other content"
-SEVERITY_OF_FAULT = Severity.WARNING
+
+
+def flag_fault(flags: FlagBook, cause: str, model: str | None, version: str | None, offset: int, detail: str) -> None:
+    """Count a record that is itself at fault."""
+    flags.add(cause, model, version, offset, severity=Severity.WARNING, effect=Effect.BLOCK, reason=lambda: detail)
 
 
 def _json(value: object) -> bytes:

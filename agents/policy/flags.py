@@ -64,9 +64,7 @@ class FlagBook:
             key = self._keys[named] = dedup_key(cause, model, version)
         found = self.counted.get(key)
         if found is None:
-            self.counted[key] = Counted(
-                severity, team, effect, labels or {}, offset, offset, 1, [offset], reason()
-            )
+            self.counted[key] = Counted(severity, team, effect, labels or {}, offset, offset, 1, [offset], reason())
             return
         if offset < found.first:  # groups of one batch are judged one after the other
             found.first, found.reason = offset, reason()

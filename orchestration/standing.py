@@ -1,0 +1,68 @@
+"""The standing topics as one lane sees them: config, signals and safeguards, read to their ends before anything is judged.
+
+A lane looks between two batches and never in one: what it sees then is the `as_of` of its verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.errors import NotReady
+from agents.policy.standing import TOPICS, BadStanding, Standing
+from orchestration.kafka import Broker, close, read_range
+
+
+class StandingTopics:
+    """Reads the three topics of a deployment; `refused` collects records that break the contract, for a flag."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._short = {broker.settings.topic(short): short for short in TOPICS}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._now = Standing()
+        self.refused: list[BadStanding] = []
+
+    async def open(self) -> None:
+        """Read to the ends seen now; raises NotReady while no configuration is in force. May be called again."""
+        if self._consumer is None:
+            places = [(topic, 0) for topic in self._short]
+            self._consumer = await self._broker.consumer(*places, from_start=True)
+            for topic in self._short:
+                place = TopicPartition(topic, 0)
+                start = (await self._consumer.beginning_offsets([place]))[place]
+                end = (await self._consumer.end_offsets([place]))[place]
+                self._consumer.pause(*(TopicPartition(other, 0) for other in self._short if other != topic))
+                self._consumer.resume(place)
+                self._fold(topic, await read_range(self._consumer, place, start, end))
+            self._consumer.resume(*(TopicPartition(topic, 0) for topic in self._short))
+        await self._poll()
+        self._ready()
+
+    async def poll(self) -> Standing:
+        """What stands now; raises NotReady where the configuration was taken away."""
+        await self._poll()
+        self._ready()
+        return self._now
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await close(self._consumer)
+        self._consumer = None
+
+    async def _poll(self) -> None:
+        assert self._consumer is not None
+        for place, records in (await self._consumer.getmany(timeout_ms=0)).items():
+            self._fold(place.topic, records)
+
+    def _ready(self) -> None:
+        if not self._now.ready:
+            raise NotReady(
+                f"no configuration on {self._broker.settings.topic('config')}: run `govern config apply DIR`; "
+                "until then nothing is decided"
+            )
+
+    def _fold(self, topic: str, records: Sequence[object]) -> None:
+        self._now, refused = self._now.fold(self._short[topic], records)  # type: ignore[arg-type]
+        self.refused += refused
