@@ -106,8 +106,12 @@ class Node:
 
     def spawn(self, jars: Sequence[Path], jvm: Sequence[str]) -> None:
         """Start the process in a session of its own: neither Ctrl-C nor the death of its parent ends it."""
+        scratch = self.folder / "tmp"  # native libraries are unpacked here; a killed JVM leaves them behind
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
         command = [
-            *(str(JAVA), *jvm, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}"),
+            *(str(JAVA), *jvm, "-XX:-UsePerfData", f"-Djava.io.tmpdir={scratch}"),
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}",
             *("-cp", _class_path(jars), "kafka.Kafka", str(self.properties)),
         ]
         with (self.folder / "console.log").open("wb") as console:

@@ -259,11 +259,11 @@ class LocalKafka:
             yield
 
 
-def open_kafka(data_dir: Path) -> LocalKafka:
+def open_kafka(data_dir: Path, *, heap_mb: int = 512) -> LocalKafka:
     """Open a cluster with the number of brokers and the security of its first start; raises Misconfigured for none."""
     try:
         known = json.loads((Path(data_dir) / "cluster.json").read_text())
-        return LocalKafka(data_dir, brokers=int(known["brokers"]), security=known["security"])
+        return LocalKafka(data_dir, brokers=int(known["brokers"]), security=known["security"], heap_mb=heap_mb)
     except (OSError, ValueError, KeyError) as error:
         raise Misconfigured(f"no Kafka was started in {data_dir}: run `govern kafka start`") from error
 

@@ -23,9 +23,7 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", help="Folder of the broker's data.", show_default="$GOVERN_DATA_DIR/kafka, or var/kafka"
-    ),
+    typer.Option("--data-dir", help="Folder of the broker's data.", show_default="GOVERN_DATA_DIR/kafka, or var/kafka"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 
@@ -33,12 +31,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for
 @app.command(epilog="Examples:  govern kafka start   |   govern kafka start --brokers 3 --data-dir /tmp/k --json")
 def start(
     data_dir: DataDir = None,
-    brokers: Annotated[int, typer.Option(min=1, max=9, help="Nodes; fixed by the first start.")] = 1,
+    brokers: Annotated[int | None, typer.Option(min=1, max=9, help="Nodes, fixed by the first start.")] = None,
     heap_mb: Annotated[int, typer.Option(min=128, help="Java heap of each node, MB.")] = 512,
     as_json: AsJson = False,
 ) -> None:
     """Start it, or find it running; returns once it answers."""
-    kafka = LocalKafka(_folder(data_dir), brokers=brokers, heap_mb=heap_mb)
+    kafka = _existing(data_dir, heap_mb)
+    if kafka is None or brokers not in (None, len(kafka.nodes)):
+        kafka = LocalKafka(_folder(data_dir), brokers=brokers or 1, heap_mb=heap_mb)
     already, began = kafka.running(), time.monotonic()
     console = Console(stderr=True, highlight=False)
     with console.status("looking for a running Kafka") as status:
@@ -96,10 +96,10 @@ def _folder(data_dir: Path | None) -> Path:
     return (data_dir or Settings().data_dir / "kafka").expanduser().absolute()
 
 
-def _existing(data_dir: Path | None) -> LocalKafka | None:
+def _existing(data_dir: Path | None, heap_mb: int = 512) -> LocalKafka | None:
     """The cluster as it was first started, or None where there is none."""
     try:
-        return open_kafka(_folder(data_dir))
+        return open_kafka(_folder(data_dir), heap_mb=heap_mb)
     except Misconfigured:
         return None
 

@@ -84,8 +84,8 @@ async def produce(
     producer = AIOKafkaProducer(
         **{**kafka.client_settings(), "transactional_id": transactional_id, "acks": "all", **more}
     )
-    await producer.start()
     try:
+        await producer.start()
         if transactional_id is None:
             return await _send_all(producer, topic, records, partition)
         async with producer.transaction():

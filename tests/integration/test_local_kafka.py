@@ -17,12 +17,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from agents.errors import Misconfigured, Retryable
+from orchestration.kafka_jars import ensure_jars
 from orchestration.local_kafka import HOST, LocalKafka, open_kafka
 from tests.integration.kafka_fixtures import consume_all, create_topics, produce
 
 STARTER = """
 import os, signal, sys
 from pathlib import Path
+from orchestration.kafka_jars import ensure_jars
 from orchestration.local_kafka import LocalKafka
 LocalKafka(Path(sys.argv[1]), heap_mb=256).start()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -203,6 +205,41 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(kafka: LocalKafka) -> No
     assert kafka.running()
 
 
+def test_two_processes_that_start_the_same_folder_get_one_broker(kafka: LocalKafka) -> None:
+    command = [*CLI, "start", "--json", "--heap-mb", "256", "--data-dir", str(kafka.data_dir)]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    first, second = (json.loads(one.communicate(timeout=120)[0]) for one in pair)
+    assert first == second
+    assert processes_of(kafka) == first["pids"]
+
+
+def test_the_first_graceful_stop_leaves_a_class_archive_and_a_killed_broker_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jars = ensure_jars()
+    own = tmp_path / "cache" / "kafka" / jars[0].parent.name
+    own.parent.mkdir(parents=True)
+    own.symlink_to(jars[0].parent)
+    monkeypatch.setenv("GOVERN_CACHE_DIR", str(tmp_path / "cache"))
+    kafka = LocalKafka(tmp_path / "kafka", heap_mb=256)
+
+    def archives() -> list[str]:
+        return sorted(path.name for path in own.parent.glob("classes-*/*.jsa"))
+
+    try:
+        kafka.start()
+        kafka.kill()
+        assert archives() == ["base.jsa"]
+        kafka.start()
+        kafka.stop()
+        assert archives() == ["base.jsa", "kafka.jsa"]
+        kafka.start()
+        archive = next(own.parent.glob("classes-*/kafka.jsa"))
+        assert str(archive) in Path(f"/proc/{kafka.pids[0]}/maps").read_text(), "the JVM took it"
+    finally:
+        kafka.kill()
+
+
 def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
     one = LocalKafka(tmp_path / "k", heap_mb=256, settings={"num.io.threads": "0"})
     with pytest.raises(Retryable, match=r"num\.io\.threads"):
@@ -246,5 +283,6 @@ async def test_three_brokers_lose_one_and_go_on(tmp_path: Path) -> None:
         assert time.monotonic() - began < 25, "stopped gracefully, not by the deadline"
         kafka.start()
         assert sorted(one.value for one in await consume_all(kafka, "t")) == sorted(values)
+        assert len(json.loads(cli("start", "--json", data_dir=kafka.data_dir).stdout)["pids"]) == 3
     finally:
         kafka.kill()
