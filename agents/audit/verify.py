@@ -417,9 +417,11 @@ class Log:
     def _bundle(self, index: int, width: int) -> None:
         """Entries and level-0 hashes of one bundle. Where they disagree, the signed tree tells which was altered."""
         start = index * WIDTH
-        entries, file = self._entries(index, width)
-        stored, tile_file = self._hashes(0, index, width)
+        bundles, file, data = self._stored("entries", index, width)
+        tiles, _, tile = self._stored("0", index, width)
+        entries = split_bundle(data)[0][:width]
         computed = [leaf_hash(entry) for entry in entries]
+        stored = [tile[at : at + HASH] for at in range(0, min(len(tile) // HASH, width) * HASH, HASH)]
         chosen = stored if len(stored) > len(computed) else computed
         if len(stored) == len(computed) and stored != computed:
             chosen = self._choose(index, computed, stored)
@@ -432,9 +434,12 @@ class Log:
                 self._sequence, self._lost = {}, True
                 if at < len(computed):
                     self._altered(start + at, entries[at], file)
-            if at < len(stored) and stored[at] != hash_:
-                self.wrong(CONSISTENT, f"hash {at} of this tile is not its leaf's", tile_file, start + at)
             self._add(hash_)
+        self._match(tiles, chosen, 0, index)
+        for name, older in bundles.values():
+            for at, (entry, hash_) in enumerate(zip(split_bundle(older)[0], chosen, strict=False)):
+                if name != file and leaf_hash(entry) != hash_:
+                    self.wrong(CONSISTENT, "the entry was altered", name, start + at)
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -457,34 +462,30 @@ class Log:
         return found
 
     def _stored(self, kind: str, index: int, width: int) -> tuple[dict[int, tuple[str, bytes]], str, bytes]:
-        """All stored widths of a tile or bundle; the file to go by, and its bytes. They must all begin alike."""
-        files = self._tiles(kind, index)
+        """All stored widths of a tile or bundle; the file to go by, and its bytes. Each must hold as much as it says."""
+        files, start = self._tiles(kind, index), index * WIDTH if kind in ("entries", "0") else None
         expected = f"tile/{kind}/{index_path(index)}{'' if width == WIDTH else f'.p/{width}'}"
         if width not in files and WIDTH not in files:
-            self.wrong(CONSISTENT, "the file is missing", expected, index * WIDTH if kind in ("entries", "0") else None)
+            self.wrong(CONSISTENT, "the file is missing", expected, start)
+        for stated, (name, data) in files.items():
+            if kind == "entries":
+                entries, trouble = split_bundle(data)
+                if trouble or len(entries) != stated:
+                    trouble = trouble or f"the bundle holds {len(entries)} entries, not {stated}"
+                    self.wrong(CONSISTENT, trouble, name, index * WIDTH + min(len(entries), stated))
+            elif len(data) != stated * HASH:
+                self.wrong(CONSISTENT, f"the tile has {len(data)} bytes, not {stated * HASH}", name, start)
         file, data = files.get(width) or files.get(WIDTH) or (list(files.values()) or [(expected, b"")])[-1]
-        for name, other in files.values():
-            if not (data.startswith(other) or other.startswith(data)):
-                self.wrong(CONSISTENT, f"differs from {file}", name)
         return files, file, data
 
-    def _entries(self, index: int, width: int) -> tuple[list[bytes], str]:
-        """The bundle's entries, as far as they can be read; says what is wrong with the files."""
-        files, file, data = self._stored("entries", index, width)
-        for stated, (name, stored) in files.items():
-            entries, trouble = split_bundle(stored)
-            if trouble or len(entries) != stated:
-                trouble = trouble or f"the bundle holds {len(entries)} entries, not {stated}"
-                self.wrong(CONSISTENT, trouble, name, index * WIDTH + min(len(entries), stated))
-        return split_bundle(data)[0][:width], file
-
-    def _hashes(self, level: int, index: int, width: int) -> tuple[list[bytes], str]:
-        """A stored tile's hashes, as far as there are any, and its file."""
-        files, file, data = self._stored(str(level), index, width)
-        for stated, (name, stored) in files.items():
-            if len(stored) != stated * HASH:
-                self.wrong(CONSISTENT, f"the tile has {len(stored)} bytes, not {stated * HASH}", name)
-        return [data[at : at + HASH] for at in range(0, min(len(data) // HASH, width) * HASH, HASH)], file
+    def _match(self, files: dict[int, tuple[str, bytes]], hashes: list[bytes], level: int, index: int) -> None:
+        """All stored widths of a tile against what the leaves give."""
+        for name, data in files.values():
+            for at in range(min(len(hashes), len(data) // HASH)):
+                if data[at * HASH : (at + 1) * HASH] != hashes[at]:
+                    first = (index * WIDTH + at) << 8 * level
+                    last = first + (1 << 8 * level) - 1
+                    self.wrong(CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", name, first)
 
     def _choose(self, index: int, computed: list[bytes], stored: list[bytes]) -> list[bytes]:
         """Entries or tile: which of the two does the signed tree know? The hashes to go on with."""
@@ -514,14 +515,9 @@ class Log:
         self._check_marks()
 
     def _upper(self, level: int, index: int) -> None:
-        """A tile above the leaves against what its leaves give."""
+        """A tile above the leaves is complete, or the last one."""
         hashes = self._levels[level]
-        stored, file = self._hashes(level, index, len(hashes))
-        for at, (ours, theirs) in enumerate(zip(hashes, stored, strict=False)):
-            if ours != theirs:
-                first = (index * WIDTH + at) << 8 * level
-                last = first + (1 << 8 * level) - 1
-                self.wrong(CONSISTENT, f"hash {at} is not that of leaves {first} to {last}", file, first)
+        self._match(self._stored(str(level), index, len(hashes))[0], hashes, level, index)
 
     def _check_marks(self) -> None:
         size = self.tree.size
@@ -549,7 +545,9 @@ class Log:
             if self._topic == f"{self.key.name}.verdicts":
                 self._verdict(entry)
         except Bad as bad:
-            self.wrong(bad.kind, bad.what, file=file, leaf=leaf, name=bad.field)
+            self.wrong(bad.kind, bad.what, file, leaf, bad.field)
+            if bad.kind == CONSISTENT:
+                self._sequence, self._lost = {}, True
 
     def _place(self, entry: Entry) -> None:
         if entry.topic != self._topic:
