@@ -105,13 +105,13 @@ class Pulse:
         consumer = await Broker(self.settings).consumer(tuple(place), from_start=True)
         try:
             end = (await consumer.end_offsets([place]))[place]
+            found = InForce()
             while not self._ending.is_set():
-                batches = await consumer.getmany(place, timeout_ms=500)
-                for record in batches.get(place, ()):
+                for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
                     if record.key == KEY and record.value is not None:
-                        self.in_force = read(record.value, record.offset, self.in_force)
-                if not self.in_force.known and await consumer.position(place) >= end:
-                    self.in_force = replace(self.in_force, known=True)
+                        found = read(record.value, record.offset, found)
+                if await consumer.position(place) >= end:  # until then, old configurations would seem to be in force
+                    self.in_force = replace(found, known=True)
         finally:
             await close(consumer)
 
