@@ -158,7 +158,7 @@ def _compile(
         told = f"{error.problem} (model {model})" if error.problem.startswith("unknown column") else error.problem
         problems.append(Problem((*path, "when"), told, error.mend, error.offset))
     try:
-        reason = template(rule.reason)
+        reason = template(rule.reason or f"rule {policy.policy}/{rule.id} matched")
         problems += _unknown(reason, columns, missing, (*path, "reason"))
     except TemplateError as error:
         problems.append(Problem((*path, "reason"), error.problem, error.mend, error.offset))

@@ -8,7 +8,7 @@ the same reasons share one tuple, so that an agent prepares each combination onc
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from agents.configuration import Configuration, Policy, Rule, canonical
+from agents.configuration import Configuration, canonical
 from agents.errors import Misconfigured
 from agents.events import STRICTNESS, Effect
 from agents.policy import safeguards
@@ -26,7 +26,7 @@ from agents.policy.calendars import OpenHours, Times
 from agents.policy.columns import is_of_decision
 from agents.policy.compilation import Compiled, Matched, Problem, compile_all
 from agents.policy.safeguards import Who
-from agents.policy.surroundings import Circumstances, needs_broker_time, needs_who, surroundings
+from agents.policy.surroundings import Circumstances, needs_broker_time, needs_who, surroundings, type_of
 
 __all__ = ["Judged", "Matched", "RuleSet", "compiled", "effect_of", "needed_columns"]
 
@@ -83,14 +83,14 @@ class RuleSet:
             raise Misconfigured("the policies cannot be used:\n" + "\n".join(map(str, problems)))
         self._configuration = configuration
         self._plans = {model: self._plan(model, rules) for model, rules in by_model.items()}
-        self._named = {one.name: (one.policy, one.rule) for rules in by_model.values() for one in rules}
+        self._named = {one.name: one for rules in by_model.values() for one in rules}
 
     def columns(self, model: str) -> frozenset[str]:
         """The decision's columns that `judge` needs in its frame."""
         return self._plans[model].columns
 
-    def rule(self, name: str) -> tuple[Policy, Rule]:
-        """Policy and rule of a name as verdicts have it; raises KeyError for a disabled or unknown one."""
+    def rule(self, name: str) -> Compiled:
+        """The rule of a name as verdicts have it, with its policy; raises KeyError for a disabled or unknown one."""
         return self._named[name]
 
     def rules(self, model: str) -> Sequence[Compiled]:
@@ -118,15 +118,17 @@ class RuleSet:
             meaning += [(len(plan.rules) + place, matched) for place, (matched, _) in enumerate(ordered)]
         return _combine(bits, meaning)
 
-    def surroundings(
-        self, model: str, frame: pl.DataFrame, times_ms: Times, standing: Stands, wanted: Sequence[str]
-    ) -> pl.DataFrame:
-        """The columns that do not come with the decision, for explanations and rendered reasons."""
-        plan = self._plans[model]
-        extra = [name for name in wanted if not is_of_decision(name)]
-        broker = _broker_times(frame, extra)
-        who = self._who(model, frame)
-        return pl.DataFrame(surroundings(extra, who, broker, times_ms, plan.calendar, standing.circumstances))
+    def around(
+        self, model: str, row: Mapping[str, object], time_ms: int, standing: Stands, wanted: Sequence[str]
+    ) -> dict[str, object]:
+        """Columns that do not come with the decision, for one decision of a declared model given by its columns."""
+        names = frozenset({model, str(row.get("model.name") or model)})
+        version, caller, broker = row.get("model.version"), row.get("caller"), row.get("broker_time_ms")
+        who = Who(names, [None if version is None else str(version)], [None if caller is None else str(caller)])
+        known = broker if isinstance(broker, int) else time_ms
+        time, calendar = np.array([time_ms], dtype=np.int64), self._plans[model].calendar
+        values = surroundings(wanted, who, [known], time, calendar, standing.circumstances)
+        return {name: value[0] for name, value in values.items()}
 
     def _plan(self, model: str, rules: Sequence[Compiled]) -> _Plan:
         declared = self._configuration.models[model].calendar
@@ -177,14 +179,9 @@ def _complete(
     """The frame with what does not come with the decision."""
     if not plan.extra:
         return frame
-    broker = _broker_times(frame, plan.extra)
-    return frame.with_columns(surroundings(plan.extra, who, broker, times_ms, plan.calendar, circumstances))
-
-
-def _broker_times(frame: pl.DataFrame, extra: Sequence[str]) -> Times | None:
-    if any(needs_broker_time(name) for name in extra):
-        return frame["broker_time_ms"].to_numpy().astype(np.int64)
-    return None
+    broker = frame["broker_time_ms"].to_list() if any(map(needs_broker_time, plan.extra)) else []
+    values = surroundings(plan.extra, who, broker, times_ms, plan.calendar, circumstances)
+    return frame.with_columns([pl.Series(name, value, dtype=type_of(name)) for name, value in values.items()])
 
 
 def _bits(answers: pl.DataFrame, outcomes: Sequence[tuple[Matched, Matched]]) -> tuple[Bits, Meaning]:

@@ -10,18 +10,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import polars as pl
 from pydantic import ValidationError
 
 from agents.configuration import Configuration, canonical
 from agents.errors import Misconfigured, Poison
 from agents.events import AsOf, ConfigurationEvent, Safeguard, Severity, Signal, Watermark
-from agents.policy.columns import columns_of, is_of_decision
+from agents.policy.columns import is_of_decision
 from agents.policy.compilation import Matched
-from agents.policy.reasons import LONGEST, clean, template
+from agents.policy.reasons import LONGEST, clean
 from agents.policy.rules import RuleSet, compiled
-from agents.policy.surroundings import Circumstances, Told, needs_broker_time, signal_key
+from agents.policy.surroundings import Circumstances, Told, signal_key
 from agents.records import Record, position
 
 TOPICS = ("config", "signals", "safeguards")
@@ -95,8 +93,7 @@ class Standing:
             order = self.circumstances.safeguards.get(matched.rule.removeprefix("safeguard/"))
             told = clean(order.reason, LONGEST) if order else ""
             return told or f"{matched.rule} is in force"
-        policy, rule = self.rules.rule(matched.rule)
-        parsed = template(rule.reason or f"rule {policy.policy}/{rule.id} matched")
+        parsed = self.rules.rule(matched.rule).reason
         values = {**row, **self.around(row, [name for name in parsed.columns if not is_of_decision(name)])}
         if matched.outcome == "matched":
             return parsed.render(values)
@@ -106,7 +103,7 @@ class Standing:
         """Severity, team and labels for a flag."""
         if matched.rule.startswith("safeguard/"):
             return Cause(Severity.WARNING, None, {})
-        _, rule = self.rules.rule(matched.rule)
+        rule = self.rules.rule(matched.rule).rule
         return Cause(rule.severity, rule.team, rule.labels)
 
     def around(self, row: Mapping[str, object], wanted: Sequence[str]) -> dict[str, object]:
@@ -114,14 +111,9 @@ class Standing:
         if not wanted:
             return {}
         model = self.declared(str(row["model.name"]))
-        clock = "event_time_ms" if self.configuration.models[model].clock == "event" else "broker_time_ms"
-        needed = {"model.name", "model.version", "caller"}
-        if any(needs_broker_time(name) for name in wanted):
-            needed.add("broker_time_ms")
-        types = {name: column.dtype for name, column in columns_of(self.configuration, model).items()}
-        frame = pl.DataFrame([pl.Series(name, [row.get(name)], dtype=types[name]) for name in sorted(needed)])
-        times = np.array([row[clock]], dtype=np.int64)
-        return self.rules.surroundings(model, frame, times, self, wanted).row(0, named=True)
+        time = row["event_time_ms" if self.configuration.models[model].clock == "event" else "broker_time_ms"]
+        assert isinstance(time, int), "a decision's times are always known"
+        return self.rules.around(model, row, time, self, wanted)
 
     def declared(self, model: str) -> str:
         """The declaration that governs decisions of a model: its own, or the catch-all; raises Misconfigured."""

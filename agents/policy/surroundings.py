@@ -6,7 +6,7 @@ They depend on the decision's model, version, caller and times and on what stand
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -63,25 +63,33 @@ class Circumstances:
 def surroundings(
     wanted: Collection[str],
     who: Who,
-    broker_ms: Times | None,
+    broker_ms: Sequence[int],
     times_ms: Times,
     calendar: OpenHours | None,
     circumstances: Circumstances,
-) -> list[pl.Series]:
-    """The wanted columns for a batch; `broker_ms` is needed where `needs_broker_time` says so."""
-    found = []
-    calendars = [name for name in wanted if name in CALENDAR]
-    if calendars:
+) -> dict[str, Sequence[object]]:
+    """Values of the wanted columns, a row each; `broker_ms` is read where `needs_broker_time` says so."""
+    found: dict[str, Sequence[object]] = {}
+    if any(name in CALENDAR for name in wanted):
         assert calendar is not None, "calendar columns exist for models with a calendar only"
-        found += _calendar(calendars, calendar, times_ms)
+        found |= _calendar([name for name in wanted if name in CALENDAR], calendar, times_ms)
     for name in wanted:
         if name in SAFEGUARD:
-            found.append(pl.Series(name, safeguards.column(name, circumstances.safeguards, who)))
+            found[name] = safeguards.column(name, circumstances.safeguards, who).tolist()
         elif name == WATERMARK:
-            found.append(pl.Series(name, _lags(who, broker_ms, circumstances), dtype=pl.Float64))
+            found[name] = _lags(who, broker_ms, circumstances)
         elif name.startswith("signals."):
-            found.append(_signal(name, who, broker_ms, circumstances))
+            found[name] = _signal(name, who, broker_ms, circumstances)
     return found
+
+
+def type_of(name: str) -> pl.DataType:
+    """The type of a column that does not come with the decision."""
+    if name in CALENDAR:
+        return CALENDAR[name][0]
+    if name.startswith("signals."):
+        return SIGNAL[name.rpartition(".")[2]][0]
+    return pl.Boolean() if name in SAFEGUARD else pl.Float64()
 
 
 def needs_broker_time(name: str) -> bool:
@@ -104,42 +112,39 @@ def signal_key(data: SignalData) -> str:
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
 
 
-def _calendar(names: Collection[str], calendar: OpenHours, times_ms: Times) -> list[pl.Series]:
+def _calendar(names: Collection[str], calendar: OpenHours, times_ms: Times) -> dict[str, Sequence[object]]:
+    if list(names) == ["calendar.name"]:
+        return {"calendar.name": [calendar.name] * len(times_ms)}
     moments = calendar.at(times_ms)
-    values: dict[str, object] = {
-        "calendar.open": moments.open,
+    values: dict[str, Sequence[object]] = {
+        "calendar.open": moments.open.tolist(),
         "calendar.name": [calendar.name] * len(times_ms),
-        "calendar.holiday": moments.holiday,
-        "calendar.weekday": [WEEKDAYS[day] for day in moments.weekday],
-        "calendar.hour": moments.hour.astype(np.float64),
+        "calendar.holiday": moments.holiday.tolist(),
+        "calendar.weekday": [WEEKDAYS[day] for day in moments.weekday.tolist()],
+        "calendar.hour": moments.hour.astype(np.float64).tolist(),
     }
-    return [pl.Series(name, values[name], dtype=CALENDAR[name][0]) for name in names]  # type: ignore[arg-type]
+    return {name: values[name] for name in names}
 
 
-def _lags(who: Who, broker_ms: Times | None, circumstances: Circumstances) -> list[float | None]:
+def _lags(who: Who, broker_ms: Sequence[int], circumstances: Circumstances) -> Sequence[object]:
     """A watermark grows older while nobody renews it: a dead monitor lane shows as lag."""
     told = [circumstances.watermarks[name] for name in sorted(who.names) if name in circumstances.watermarks]
     if not told:
         return [None] * len(who.versions)
     lag, at = max(told)
-    return [lag + max(now - at, 0) for now in _given(broker_ms)]
+    return [lag + max(now - at, 0) for now in broker_ms]
 
 
-def _signal(name: str, who: Who, broker_ms: Times | None, circumstances: Circumstances) -> pl.Series:
+def _signal(name: str, who: Who, broker_ms: Sequence[int], circumstances: Circumstances) -> Sequence[object]:
     monitor, _, field_name = name.removeprefix("signals.").rpartition(".")
-    dtype = SIGNAL[field_name][0]
-    versions = set(who.versions)
-    told = {version: _speaks(who, version, monitor, circumstances) for version in versions}
+    told = {version: _speaks(who, version, monitor, circumstances) for version in set(who.versions)}
     if field_name == "age_ms":
-        ages = [
+        return [
             None if (one := told[version]) is None else float(max(now - one.at_ms, 0))
-            for version, now in zip(who.versions, _given(broker_ms), strict=True)
+            for version, now in zip(who.versions, broker_ms, strict=True)
         ]
-        return pl.Series(name, ages, dtype=dtype)
     values = {version: _value(one, field_name) for version, one in told.items()}
-    if len(values) == 1:
-        return pl.repeat(next(iter(values.values())), len(who.versions), dtype=dtype, eager=True).alias(name)
-    return pl.Series(name, [values[version] for version in who.versions], dtype=dtype)
+    return [values[version] for version in who.versions]
 
 
 def _speaks(who: Who, version: str | None, monitor: str, circumstances: Circumstances) -> Told | None:
@@ -157,8 +162,3 @@ def _value(told: Told | None, field_name: str) -> float | str | None:
     if value is None:
         return None
     return str(value.value) if isinstance(value, SignalStatus) else float(value)
-
-
-def _given(broker_ms: Times | None) -> list[int]:
-    assert broker_ms is not None, "asked for by needs_broker_time"
-    return [int(one) for one in broker_ms]
