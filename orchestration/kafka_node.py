@@ -73,6 +73,11 @@ class Node:
         return self.folder / "node.pid"
 
     @property
+    def _ending(self) -> list[str]:
+        """The end of the broker's command line: no other process has it."""
+        return ["kafka.Kafka", str(self.properties)]
+
+    @property
     def _formatted(self) -> Path:
         return self.folder / "formatted"
 
@@ -112,7 +117,7 @@ class Node:
         command = [
             *(str(JAVA), *jvm, "-XX:-UsePerfData", f"-Djava.io.tmpdir={scratch}"),
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}",
-            *("-cp", _class_path(jars), "kafka.Kafka", str(self.properties)),
+            *("-cp", _class_path(jars), *self._ending),
         ]
         with (self.folder / "console.log").open("wb") as console:
             child = subprocess.Popen(
@@ -143,7 +148,7 @@ class Node:
         if found is None:
             self._pid_file.unlink(missing_ok=True)
             for process in psutil.process_iter():
-                if _command(process)[-1:] == [str(self.properties)] and _alive(process):
+                if _command(process)[-2:] == self._ending and _alive(process):
                     self._remember(process)
                     return process
         return found
@@ -164,7 +169,7 @@ class Node:
         deadline = time.monotonic() + 0.5
         while _alive(process):
             if command := _command(process):
-                return command[-1] == str(self.properties)
+                return command[-2:] == self._ending
             if time.monotonic() > deadline:
                 break
             time.sleep(0.01)

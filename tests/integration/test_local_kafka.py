@@ -191,11 +191,12 @@ def test_the_command_line_says_what_it_did_and_may_be_repeated(tmp_path: Path) -
     assert cli("status", data_dir=folder).returncode == 3
 
 
-def test_ctrl_c_during_the_start_leaves_nothing_running(kafka: LocalKafka) -> None:
+@pytest.mark.parametrize("moment", ["server.properties", "node.pid"], ids=["preparing", "starting"])
+def test_ctrl_c_during_the_start_leaves_nothing_running(kafka: LocalKafka, moment: str) -> None:
     starter = subprocess.Popen([*CLI, "start", "--data-dir", str(kafka.data_dir)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not processes_of(kafka) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not (kafka.nodes[0].folder / moment).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
     starter.send_signal(signal.SIGINT)
     _, said = starter.communicate(timeout=60)
     assert starter.returncode == 130
