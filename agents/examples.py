@@ -1,0 +1,209 @@
+"""One complete example of every event: for the published schemas, for documentation and for tests.
+
+They tell one story: a credit decision outside the declared range is held, and everything that follows from it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from agents.events import (
+    Action,
+    AsOf,
+    CloudEvent,
+    Commitment,
+    ConfigurationData,
+    ConfigurationEvent,
+    Decision,
+    DecisionData,
+    Effect,
+    Flag,
+    FlagData,
+    InputRange,
+    Kind,
+    Manifest,
+    ManifestData,
+    Mode,
+    ModelRef,
+    Output,
+    Position,
+    Reason,
+    Safeguard,
+    SafeguardData,
+    Severity,
+    Signal,
+    SignalData,
+    SignalStatus,
+    Snapshot,
+    SnapshotData,
+    Tick,
+    TickData,
+    Verdict,
+    VerdictData,
+    Watermark,
+    WatermarkData,
+)
+
+_AT = datetime(2026, 3, 2, 9, 14, 3, 120000, tzinfo=UTC)
+_DIGEST = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+_POLICY = "gim/policy/gim.decisions/3"
+_CREDIT = ModelRef(name="credit-limit", version="2.1.0")
+
+PREDICTION = Decision(
+    id="01JQ8Z3V6T5M2N4P7R9S0W1X2Y",
+    source="/credit/eu-1",
+    time=_AT,
+    subject="client-8231",
+    traceparent=_TRACE,
+    data=DecisionData(
+        model=_CREDIT,
+        caller="svc-portal",
+        purpose="loan",
+        features={"limit_bal": 20000.0, "pay_0": 2.0, "product": "card"},
+        output=Output(label="decline", score=0.31, confidence=0.74),
+        feature_attributions={"pay_0": -0.41},
+        latency_ms=12.5,
+    ),
+)
+GENERATION = Decision(
+    id="01JQ8Z3V6T5M2N4P7R9S0W1X2Z",
+    source="/support/assistant",
+    time=_AT,
+    subject="client-8231",
+    data=DecisionData(
+        model=ModelRef(name="support-writer", version="2026-02"),
+        caller="svc-support",
+        prompt="Why was my request declined?",
+        output=Output(text="Your last payment was two months late.", confidence=0.9),
+    ),
+)
+ACTION = Decision(
+    id="01JQ8Z3V6T5M2N4P7R9S0W1X30",
+    source="/agents/back-office",
+    time=_AT,
+    data=DecisionData(
+        model=ModelRef(name="back-office", version="0.4.1"),
+        caller="svc-back-office",
+        purpose="refund",
+        action=Action(tool="payments.refund", arguments={"amount": 120.5, "currency": "EUR"}),
+    ),
+)
+VERDICT = Verdict(
+    id="gim.decisions/3/17/gate",
+    source="/gim/policy",
+    time=_AT,
+    data=VerdictData(
+        decision=Position(topic="gim.decisions", partition=3, offset=17),
+        stage="gate",
+        mode=Mode.GATE,
+        kind=Kind.DECISION,
+        effect=Effect.HOLD,
+        model="credit-limit",
+        version="2.1.0",
+        reasons=(Reason(rule="credit/low-confidence", effect=Effect.HOLD),),
+        as_of=AsOf(config=1, signals=0, safeguards=0),
+        config=_DIGEST,
+        code="0.1.0",
+        commitment=Commitment(key="k-1", value="5e" * 32),
+    ),
+)
+FLAG = Flag(
+    id='["credit/low-confidence","credit-limit","2.1.0",null]@gim.decisions/3/17',
+    source="/gim/policy",
+    time=_AT,
+    data=FlagData(
+        dedup_key='["credit/low-confidence","credit-limit","2.1.0",null]',
+        severity=Severity.WARNING,
+        team="model-risk",
+        effect=Effect.HOLD,
+        reason="confidence 0.74 is below 0.8",
+        labels={"product": "card"},
+        count=1,
+        topic="gim.decisions",
+        partition=3,
+        first_offset=17,
+        last_offset=17,
+        sample=(17,),
+    ),
+)
+CONFIGURATION = ConfigurationEvent(
+    id=_DIGEST,
+    source="/gim/operator",
+    time=_AT,
+    data=ConfigurationData(
+        digest=_DIGEST, document={"models": {"credit-limit": {"mode": "gate"}}}, applied_by="kim", note="first"
+    ),
+)
+SIGNAL = Signal(
+    id="gim.observations/0/421/psi",
+    source="/gim/monitor",
+    time=_AT,
+    data=SignalData(
+        model="credit-limit",
+        version="2.1.0",
+        monitor="psi",
+        status=SignalStatus.WARN,
+        estimate=0.21,
+        lower=0.18,
+        upper=0.24,
+        n=12000,
+        e_value=34.0,
+        guarantee="simulated",
+    ),
+)
+WATERMARK = Watermark(
+    id="gim.observations/0/421/watermark",
+    source="/gim/monitor",
+    time=_AT,
+    data=WatermarkData(model="credit-limit", lag_ms=850.0),
+)
+SAFEGUARD = Safeguard(
+    id="sg-7",
+    source="/gim/operator",
+    time=_AT,
+    data=SafeguardData(kind="quarantine", model="credit-limit", version="2.1.0", active=True, reason="drift alarm"),
+)
+SNAPSHOT = Snapshot(
+    id=f"{_POLICY}/18",
+    source="/gim/policy",
+    time=_AT,
+    data=SnapshotData(
+        lane=_POLICY,
+        offsets={"gim.decisions/3": 18},
+        sequence={"gim.verdicts/3": 18},
+        now_ms=1772442843120,
+        clocks={"credit-limit": 1772442843120},
+        window_from={"gim.decisions/3": 0},
+    ),
+)
+MANIFEST = Manifest(
+    id="gim/escalation/0/5",
+    source="/gim/escalation",
+    time=_AT,
+    data=ManifestData(
+        lane="gim/escalation/0",
+        number=5,
+        inputs=(
+            InputRange(topic="gim.flags", partition=0, start=40, end=44),
+            InputRange(topic="gim.ticks", partition=0, start=900, end=901),
+        ),
+    ),
+)
+TICK = Tick(id="gim/supervisor/900", source="/gim/supervisor", data=TickData(number=900))
+
+EXAMPLES: dict[str, CloudEvent] = {
+    "decision-prediction": PREDICTION,
+    "decision-generation": GENERATION,
+    "decision-action": ACTION,
+    "verdict": VERDICT,
+    "flag": FLAG,
+    "configuration": CONFIGURATION,
+    "signal": SIGNAL,
+    "watermark": WATERMARK,
+    "safeguard": SAFEGUARD,
+    "snapshot": SNAPSHOT,
+    "manifest": MANIFEST,
+    "tick": TICK,
+}
+"""By a name that says what each shows."""
