@@ -165,7 +165,7 @@ class Supervisor:
         self._in_force = in_force
         self._note_ends(workers, now)
         wanted = self._lane_names(self.settings, in_force.configuration) if in_force.known else []
-        if in_force.known:
+        if in_force.known or self._draining:
             lanes = [] if self._draining else wanted
             todo = plan(lanes, workers, busy=self.fleet.busy(), waits=self._waits, now=now)
             for name, worker in todo.starts:
