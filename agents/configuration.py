@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import date, time
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from agents.events import Effect, Mode, ModelVersion, Name, Severity
 
@@ -32,7 +33,18 @@ def _seconds(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+_SECONDS_SCHEMA = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]
+}
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(_SECONDS_SCHEMA)]
+
+
+class ReferenceFaults(ValueError):
+    """Names in a configuration that lead nowhere, or are taken twice: (path, what is wrong), all of them."""
+
+    def __init__(self, faults: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(f"{'.'.join(map(str, path))}: {problem}" for path, problem in faults))
 
 
 class Strict(BaseModel):
@@ -249,15 +261,18 @@ class Configuration(Strict):
 
     @model_validator(mode="after")
     def _referenced(self) -> Self:
+        faults: list[tuple[tuple[str | int, ...], str]] = []
         for name, model in self.models.items():
             if model.calendar is not None and model.calendar not in self.calendars:
-                raise ValueError(f"model {name!r} uses calendar {model.calendar!r}, which is not declared")
+                faults.append((("models", name, "calendar"), f"calendar {model.calendar!r} is not declared"))
         if self.undeclared is not None and self.undeclared not in self.models:
-            raise ValueError(f"undeclared: {self.undeclared!r} is not a declared model")
+            faults.append((("undeclared",), f"{self.undeclared!r} is not a declared model"))
         names = [policy.policy for policy in self.policies]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"policy {name!r} stands twice")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                faults.append((("policies", index, "policy"), f"policy {name!r} stands twice; rename one"))
+        if faults:
+            raise ReferenceFaults(faults)
         return self
 
     def document(self) -> dict[str, Any]:

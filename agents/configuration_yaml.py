@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agents.configuration import Configuration, Strict
+from agents.configuration import Configuration, ReferenceFaults, Strict
 from agents.errors import ConfigError, Misconfigured, Place
 from agents.policy.compilation import Problem, compile_all
 from agents.policy.sql import suggest
@@ -126,7 +126,9 @@ def _read(document: Document, file: str, text: str) -> None:
         document.errors.append(ConfigError(f"no valid YAML: {problem}", place, _yaml_mend(str(error.problem))))
         return
     except yaml.YAMLError as error:
-        document.errors.append(ConfigError(f"no valid YAML: {error}", Place(file), "save the file as UTF-8 text"))
+        document.errors.append(
+            ConfigError(f"no valid YAML: {str(error).splitlines()[0]}", Place(file), "save the file as UTF-8 text")
+        )
         return
     except RecursionError:
         document.errors.append(ConfigError("nested too deeply", Place(file), ""))
@@ -142,6 +144,7 @@ def _merge(document: Document, reader: _Reader, node: yaml.Node) -> None:
         return
     pairs = reader.pairs(node, ())
     if any(name == "policy" for name, _, _ in pairs):
+        document.spots.setdefault(("policies",), reader.spot(node))
         index = len(document.values.setdefault("policies", []))
         document.values["policies"].append(reader.value(node, ("policies", index)))
         return
@@ -232,14 +235,26 @@ class _Reader:
         return float(text) if _NUMBER.fullmatch(text) else text
 
 
+_SHAPES = {
+    "tuple_type": ("this is no list", "write `- …` lines, or [a, b]"),
+    "list_type": ("this is no list", "write `- …` lines, or [a, b]"),
+    "dict_type": ("this is no mapping", "write `name: …` lines"),
+    "model_type": ("this is no mapping", "write `name: …` lines"),
+    "model_attributes_type": ("this is no mapping", "write `name: …` lines"),
+}
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
 def _explained(document: Document, error: ValidationError) -> list[ConfigError]:
     """pydantic's errors in the operator's terms; of a field's alternatives only the first is told."""
-    told: dict[tuple[Place | None, str], ConfigError] = {}
+    told: dict[tuple[object, object], ConfigError] = {}
     seen: set[Key] = set()
     for one in error.errors(include_url=False):
+        fault = one.get("ctx", {}).get("error")
+        if isinstance(fault, ReferenceFaults):
+            told |= {(None, path_told): _of_reference(document, *path_told) for path_told in fault.faults}
+            continue
         path = _known_path(document, one["loc"])
         if path in seen and one["type"] not in ("extra_forbidden", "missing"):
             continue
@@ -247,6 +262,12 @@ def _explained(document: Document, error: ValidationError) -> list[ConfigError]:
         found = _explain(document, one, path)
         told.setdefault((found.place, found.problem), found)
     return list(told.values())
+
+
+def _of_reference(document: Document, path: Key, problem: str) -> ConfigError:
+    spot, _ = _find(document, path)
+    told, _, mend = problem.partition("; ")
+    return ConfigError(told, spot.place if spot else None, mend or "declare it, or check its spelling")
 
 
 def _explain(document: Document, one: ErrorDetails, path: Key) -> ConfigError:
@@ -260,6 +281,8 @@ def _explain(document: Document, one: ErrorDetails, path: Key) -> ConfigError:
     if one["type"] == "missing":
         key = document.keys.get(path) or spot
         return ConfigError(f"key {name!r} is missing", key.place if key else None, f"add `{name}: …`")
+    if name == "[key]":
+        spot = document.keys.get((*path, str(one["input"]))) or document.keys.get(path) or spot
     message = one["msg"].removeprefix("Value error, ")
     problem, _, mend = message.partition("; ")
     if one["type"] == "string_type" and not isinstance(one["input"], dict | list):
@@ -267,12 +290,14 @@ def _explain(document: Document, one: ErrorDetails, path: Key) -> ConfigError:
         problem, mend = f"{raw} is not text", f'write it in quotes: "{raw}"'
     elif one["type"] == "string_pattern_mismatch":
         problem, mend = f"{one['input']!r} is no name", "use letters, digits, dots, dashes and underscores"
+    elif one["type"] in _SHAPES:
+        problem, mend = _SHAPES[one["type"]]
     elif one["type"] in ("enum", "literal_error"):
         expected = str(one.get("ctx", {}).get("expected", ""))
         problem = f"{one['input']!r} is not allowed here"
         choices = {choice.strip("'"): None for choice in re.findall(r"'[^']*'", expected)}
         mend = suggest(str(one["input"]), choices) or f"use {expected}"
-    where = ".".join(map(str, path[-2:])) if path else ""
+    where = ".".join(piece for piece in path[-2:] if isinstance(piece, str))
     lead = f"{where}: " if one["type"] not in ("value_error", "string_pattern_mismatch") and where else ""
     return ConfigError(
         lead + problem[:1].lower() + problem[1:] if lead else problem, spot.place if spot else None, mend
