@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from agents.events import EVENTS
+from agents.configuration_yaml import read_configuration
+from agents.events import EVENTS, Decision
+from agents.frames import Reader
+from agents.records import Plain
 from orchestration.cli.main import GROUPS, LazyGroups, main
 from orchestration.settings import Settings
 from orchestration.topics import TOPICS
@@ -182,6 +186,61 @@ def test_every_topic_stands_in_the_design() -> None:
 def test_every_event_type_stands_in_the_design() -> None:
     types = {event.model_fields["type"].default for event in EVENTS}
     assert types - set(rows("docs/design.md")) == set()
+
+
+# -- examples ----------------------------------------------------------------------------------------------------------
+
+
+def fenced(page: str, language: str) -> list[str]:
+    """Fenced blocks of a language."""
+    fences = [fence[0].splitlines() for fence in FENCE.finditer((ROOT / page).read_text())]
+    return ["\n".join(lines[1:-1]) for lines in fences if lines[0] == f"```{language}"]
+
+
+def test_the_readme_s_configuration_works_and_judges_its_decision() -> None:
+    configuration = read_configuration([(f"block {n}", text) for n, text in enumerate(fenced("README.md", "yaml"))])
+    assert list(configuration.models) == ["credit-limit"]
+    assert [policy.policy for policy in configuration.policies] == ["lending"]
+    (value,) = fenced("README.md", "json")
+    batch = Reader(configuration).read([Plain("gim.decisions", 0, 0, 1772442843120, b"client-8231", value.encode())])
+    assert batch.faults == {}
+    assert batch.groups[0].frame["output.confidence"].to_list() == [0.74]
+
+
+def test_the_readme_s_mapping_reads_the_topic_it_is_for() -> None:
+    configuration = read_configuration([(f"block {n}", text) for n, text in enumerate(fenced("README.md", "yaml"))])
+    value = {"request_id": "r1", "model_version": "2.1.0", "at": 1772442843120, "x": {"limit": 20000, "delay": 2}}
+    value |= {"y": {"label": "approve", "p": 0.5}}
+    headers = [("caller", b"svc-portal")]
+    record = Plain("scoring.responses", 0, 0, 1772442843120, None, json.dumps(value).encode(), headers)
+    batch = Reader(configuration).read([record])
+    assert batch.faults == {}
+    row = batch.groups[0].frame.row(0, named=True)
+    assert (row["id"], row["caller"], row["features.pay_0"], row["output.confidence"]) == ("r1", "svc-portal", 2.0, 0.5)
+
+
+def test_the_design_s_decision_fits_the_contract() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    shown = next(block for block in blocks(text) if '"specversion"' in block)
+    lines = [
+        line
+        for line in shown.splitlines()
+        if line.strip().startswith(('{"spec', '"time', '"data', '"features', '"output', '"action'))
+    ]
+    decision = Decision.model_validate_json("".join(line.strip() for line in lines))
+    assert decision.data.model.name == "credit-limit"
+    assert decision.data.output is not None
+    assert decision.data.output.score == 0.31
+
+
+def test_the_design_s_policy_passes_its_own_test() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    shown = next(block for block in blocks(text) if "policy: after-hours" in block)
+    policy = shown[shown.index("policy: after-hours") :].partition("\n\n")[0]
+    model, calendar = "{callers: [svc-portal], calendar: office}", "{zone: Asia/Taipei, hours: {mon-fri: 08:00-20:00}}"
+    around = f"models: {{credit-limit: {model}}}\ncalendars: {{office: {calendar}}}\n"
+    found = read_configuration([("models.yaml", around), ("policy.yaml", policy)]).policies
+    assert [rule.id for rule in found[0].rules] == ["after-hours"]
 
 
 # -- the checks themselves ---------------------------------------------------------------------------------------------
