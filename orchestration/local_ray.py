@@ -38,6 +38,7 @@ class LocalRay:
         name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
         # Ray puts sockets below it, and the path of a socket may have 107 bytes: the data folder can be too deep.
         self.session_dir = Path(tempfile.gettempdir()) / f"governance-ray-{name}"
+        self._started: subprocess.Popen[bytes] | None = None  # kept: Python complains of a child that nobody holds
 
     def start(self, progress: Callable[[str], None] | None = None) -> str:
         """Start it unless it runs; returns its address once it takes actors. Interrupted or failed, it leaves nothing.
@@ -49,7 +50,7 @@ class LocalRay:
                 return self.address
             (progress or (lambda line: None))("starting Ray")
             self._clear()
-            process = self._spawn()
+            process = self._started = self._spawn()
             try:
                 address = self._wait(process)
                 self._remember(process, address)
