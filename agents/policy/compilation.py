@@ -17,6 +17,7 @@ from agents.policy.columns import Column, columns_of, why_missing
 from agents.policy.conditions import Condition, ConditionError, compile_condition
 from agents.policy.reasons import Template, TemplateError, template
 from agents.policy.sql import suggest
+from agents.timestamps import milliseconds
 
 DOMAINS = ("credit", "employment", "insurance", "housing", "other")
 Key = tuple[str | int, ...]
@@ -207,6 +208,10 @@ def _check_tests(
         for name, value in flat(test.given):
             column = columns.get(name)
             if name == "time":
+                if milliseconds(str(value)) is None:
+                    problems.append(
+                        Problem((*here, "given", name), f"{value!r} is no time", "write 2026-03-02T09:30:00Z")
+                    )
                 continue
             if column is None:
                 mend = missing(name) or suggest(name, columns)
