@@ -318,3 +318,92 @@ def test_entries_in_the_store_are_what_was_written(small):
     note = (small.folder / VERDICTS / "checkpoint").read_bytes()
     assert split_note(note)[0].splitlines()[:2] == [VERDICTS, "270"]
     assert hashlib.sha256(b"").hexdigest() not in bundle.hex()
+
+
+def test_the_report_reads_as_a_sentence_for_each_fault(small, tmp_path, capsys):
+    key = tmp_path / "key"
+    key.write_text(small.key)
+    tile = small.folder / VERDICTS / "tile/1/000.p/1"
+    tile.write_bytes(bytes(32))
+    assert main(["verify", str(small.folder), "--key", str(key)]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert "gim/verdicts/0: 270 leaves, NOT CONSISTENT, anchored: not shown (no --since), complete" in printed
+    assert printed[-2:] == [
+        "WRONG gim/verdicts/0 leaf 0 [tile/1/000.p/1]: hash 0 is not that of leaves 0 to 255",
+        "FAILED: 1 things are wrong",
+    ]
+    with pytest.raises(SystemExit):
+        main(["verify"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["verify", str(small.folder), "--key", str(key), "--since", str(empty)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "what"),
+    [
+        (replace(verdict(0), value=b"no JSON"), "value", "JSON object"),
+        (replace(verdict(0), value=None), "value", "JSON object"),
+        (replace(verdict(0), key=b"gim.decisions/0/1"), "key", "not those of one decision"),
+        (replace(verdict(0), key=None), "key", "not those of one decision"),
+        (replace(verdict(0), topic="gim.flags"), "topic", "another topic"),
+        (replace(verdict(0), partition=1), "partition", "another partition"),
+    ],
+)
+def test_a_record_that_does_not_belong_is_named_even_when_it_was_signed(operator, record, field, what):
+    operator.append("verdicts", 0, [record])
+    operator.close()
+    found = check(operator).findings
+    assert [(f.log, f.leaf, f.field) for f in found] == [(VERDICTS, 0, field)]
+    assert what in found[0].what
+
+
+def test_offsets_that_do_not_increase_across_batches_are_found(operator):
+    operator.append("verdicts", 0, [verdict(0, at=5)])
+    operator.append("verdicts", 0, [verdict(1, at=5)])
+    operator.close()
+    assert [(f.leaf, f.field, f.what) for f in check(operator).findings] == [(1, "offset", "offset 5 comes after 5")]
+
+
+def test_checkpoints_that_go_backwards_are_found(operator):
+    old = operator.append("verdicts", 0, [verdict(0)])
+    operator.append("verdicts", 0, [verdict(1)])
+    operator.published.append(Plain("gim.checkpoints", 0, 99, 1, b"gim/verdicts/0", old))
+    operator.close()
+    found = check(operator).findings
+    assert [(f.log, f.leaf, f.kind) for f in found] == [("gim/root", 2, "complete")]
+    assert "go backwards: 1 leaves after 2" in found[0].what
+
+
+@pytest.mark.parametrize("value", [None, b"junk", b"gim/verdicts/0\n1\n\n"])
+def test_a_record_of_the_root_log_that_is_no_checkpoint_is_found(operator, value):
+    operator.append("verdicts", 0, [verdict(0)])
+    operator.published.append(Plain("gim.checkpoints", 0, 99, 1, b"gim/verdicts/0", value))
+    operator.close()
+    assert [(f.log, f.leaf) for f in check(operator).findings] == [("gim/root", 1)]
+
+
+def test_a_checkpoint_under_another_logs_key_is_found(operator):
+    note = operator.append("verdicts", 0, [verdict(0)])
+    operator.published.append(Plain("gim.checkpoints", 0, 99, 1, b"gim/verdicts/1", note))
+    operator.close()
+    assert [(f.log, f.leaf, f.field) for f in check(operator).findings] == [("gim/root", 1, "key")]
+
+
+def test_a_stray_file_is_mentioned_and_harms_nothing(small):
+    (small.folder / VERDICTS / "tile/0/.000.123.new").write_bytes(b"left by a killed writer")
+    report = check(small)
+    assert report.ok
+    assert [log.notes for log in report.logs if log.origin == VERDICTS] == [
+        ["1 files are not part of the signed log, the first is tile/0/.000.123.new"]
+    ]
+
+
+def test_files_beyond_the_checkpoint_are_no_evidence_and_no_fault(small):
+    """A lane died after writing its files: nothing was signed, and when it comes back it writes them again."""
+    state, files, _ = extend(small.states[VERDICTS], [entries.encode(verdict(270))[0]])
+    LogStore(str(small.folder)).write(files)
+    report = check(small)
+    assert report.ok, report.as_text()
+    assert state.size == 271
+    assert {log.origin: log.tree.size for log in report.logs}[VERDICTS] == 270
