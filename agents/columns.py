@@ -7,7 +7,10 @@ milliseconds since 1970 UTC, what is absent is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from math import nan
 from operator import attrgetter
+from struct import error as StructError
+from struct import pack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +92,7 @@ class Harvest:
     """Gathers decoded decisions of one contract, chunk by chunk, as columns; then makes them a frame.
 
     `rows` are row numbers of the batch. Values are taken at once, so that no more than a chunk of decoded decisions is
-    alive (that halves the cost: what is decoded next reuses memory still in the processor's cache).
+    alive, and numbers are packed: what is decoded next reuses memory still in the processor's cache.
     """
 
     def __init__(self, contract: Contract, wanted: Collection[str] | None) -> None:
@@ -100,38 +103,46 @@ class Harvest:
         self.late = False
         """True where rows were added out of their order."""
         self.rows: list[int] = []
-        self._values: dict[str, list[Any]] = {name: [] for name in self._levels.names}
+        self.identities: list[str] = []
+        """`source`, NUL, `id`, a row each."""
+        self.incomplete: list[int] = []
+        """Rows (of the batch) of predictions with neither label nor score."""
+        kept = {*self.types, *_Levels.always(contract), *(_CALLER if _CALLER & set(self.types) else ())}
+        numeric = {name for name, kind in self.types.items() if kind == pl.Float64()}
+        self._numbers: dict[str, list[bytes]] = {name: [] for name in self._levels.names if name in numeric}
+        self._holed: set[str] = set()
+        self._texts: dict[str, list[Any]] = {n: [] for n in self._levels.names if n in kept and n not in numeric}
 
     def take(self, rows: Sequence[int], decisions: Sequence[Any], late: bool = False) -> None:
         """Add decisions; `rows` says where in the batch they stand, `late` that others after them may be there already."""
         self.late |= late
         self.rows.extend(rows)
-        for name, values in self._levels.pull(decisions):
-            self._values[name].extend(values)
-
-    def identities(self) -> list[str]:
-        """`source`, NUL, `id`, for each row."""
-        return [f"{source}\0{id_}" for source, id_ in zip(self._values["source"], self._values["id"], strict=True)]
+        pulled = self._levels.pull(decisions)
+        self.identities += [f"{source}\0{id_}" for source, id_ in zip(pulled["source"], pulled["id"], strict=True)]
+        if self.contract.declaration.kind == "prediction":
+            unlabelled = [index for index, label in enumerate(pulled["output.label"]) if label is None]
+            self.incomplete += [rows[index] for index in unlabelled if pulled["output.score"][index] is None]
+        for name, texts in self._texts.items():
+            texts.extend(pulled[name])
+        shape = f"{len(decisions)}d"
+        for name, chunks in self._numbers.items():
+            try:
+                chunks.append(pack(shape, *pulled[name]))
+            except StructError:  # a null; NaN stands for it, because no JSON number is one
+                self._holed.add(name)
+                chunks.append(pack(shape, *[nan if number is None else number for number in pulled[name]]))
 
     def names(self) -> list[str]:
         """The models' names as the decisions say them; for a contract that stands in for several."""
-        return self._values["model.name"]
+        return self._texts["model.name"]
 
     def versions(self) -> list[str]:
         """The models' versions."""
-        return self._values["model.version"]
-
-    def incomplete(self) -> list[int]:
-        """Rows (of the batch) of predictions with neither label nor score."""
-        if self.contract.declaration.kind != "prediction":
-            return []
-        scores = self._values["output.score"]
-        unlabelled = [index for index, label in enumerate(self._values["output.label"]) if label is None]
-        return [self.rows[index] for index in unlabelled if scores[index] is None]
+        return self._texts["model.version"]
 
     def event_times(self, broker_times: Times) -> Times:
         """The producers' times in ms, the broker's where none is given, UNREADABLE where one is no time."""
-        texts = self._values["time"]
+        texts = self._texts["time"]
         given = [index for index, text in enumerate(texts) if text is not None]
         if len(given) == len(texts):
             return milliseconds_of(texts)
@@ -142,7 +153,11 @@ class Harvest:
     def keep(self, indices: Sequence[int]) -> None:
         """Keep only these rows (indices into what was gathered), in this order."""
         self.rows = [self.rows[index] for index in indices]
-        self._values = {name: [values[index] for index in indices] for name, values in self._values.items()}
+        self._texts = {name: [texts[index] for index in indices] for name, texts in self._texts.items()}
+        self._numbers = {name: [self._array(name)[list(indices)].tobytes()] for name in self._numbers}
+
+    def _array(self, name: str) -> npt.NDArray[np.float64]:
+        return np.frombuffer(b"".join(self._numbers[name]), dtype=np.float64)
 
     def frame(self, records: Sequence[Record], event: Times, broker: Times) -> pl.DataFrame:
         """The wanted columns; as many rows as were gathered, whatever the columns."""
@@ -163,7 +178,10 @@ class Harvest:
             return pl.Series(name, self._declared(name, records), dtype=kind)
         if name == "model.name" and not self.contract.catch_all:
             return pl.Series(name, [self.contract.name] * len(self.rows), dtype=kind)
-        return pl.Series(name, self._values[name], dtype=kind)
+        if name not in self._numbers:
+            return pl.Series(name, self._texts[name], dtype=kind)
+        numbers = pl.Series(name, self._array(name))
+        return numbers.fill_nan(None) if name in self._holed else numbers
 
     def _clock(self, name: str, event: Times, broker: Times) -> Times | npt.NDArray[np.bool_]:
         if name == "event_time_ms":
@@ -182,7 +200,7 @@ class Harvest:
         if name == "model.version_declared":
             versions = frozenset(declaration.versions)
             return [version in versions for version in self.versions()]
-        callers = self._values["caller"]
+        callers = self._texts["caller"]
         if name == "caller_declared":
             return [caller in declaration.callers for caller in callers]
         exclusive = {(caller, one.topic) for caller, one in declaration.callers.items() if one.topic is not None}
@@ -255,7 +273,12 @@ class _Levels:
             ("action", self._action),
         ]
 
-    def pull(self, decisions: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+    @staticmethod
+    def always(contract: Contract) -> set[str]:
+        """What a harvest keeps whatever columns are wanted."""
+        return {"time", "model.version", "model.name"} if contract.catch_all else {"time", "model.version"}
+
+    def pull(self, decisions: Sequence[Any]) -> dict[str, Sequence[Any]]:
         """Columns of these decisions, by name."""
         pulled = dict(zip(self._top.columns, self._top.pull(decisions), strict=True))
         pulled |= zip(self._data.columns, self._data.pull(pulled.pop("")), strict=True)
@@ -268,7 +291,7 @@ class _Levels:
                 empty = self._missing[name]
                 objects = [empty if one is None else one for one in objects]
             pulled |= zip(level.columns, level.pull(objects), strict=True)
-        return list(pulled.items())
+        return pulled
 
 
 def unreadable(times: Times) -> list[int]:

@@ -40,7 +40,7 @@ from agents.timestamps import milliseconds
 
 __all__ = ["COLUMN_DOCS", "Batch", "Fault", "Group", "Reader", "decision_columns"]
 
-CHUNK = 100  # decoded decisions alive at once: they stay in the processor's cache
+CHUNK = 250  # decoded decisions alive at once: they stay in the processor's cache
 _PLAIN: Header = ("content-type", STRUCTURED)
 _MODEL = b'"model":{"name":"'
 
@@ -225,20 +225,18 @@ class Reader:
         decode = contract.decode
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            chunk = [values[row] for row in part]
+            chunk = [values[row] for row in part] if len(rows) < len(values) else list(values[start : start + CHUNK])
             careful = screen(chunk, self._limit)
             decisions: list[Any] = []
-            push = decisions.append
             pending = iter(chunk)
             bad: set[int] = set()
             while True:
                 try:
-                    for value in pending:
-                        push(decode(value))
+                    decisions.extend(map(decode, pending))  # keeps what it has when the next one raises
                     break
                 except FAILURES:
                     bad.add(len(decisions))
-                    push(None)
+                    decisions.append(None)
             bad |= {index for index in careful if index not in bad and _has_controls(decisions[index])}
             if contract.catch_all:
                 bad |= {i for i, one in enumerate(decisions) if i not in bad and one.data.model.name in self._contracts}
@@ -253,13 +251,13 @@ class Reader:
         """Make groups of a harvest; what is at fault only now (a time, no output) becomes a fault."""
         whole = len(harvest.rows) == len(records) and not harvest.late
         if whole:
-            batch.identities[:] = harvest.identities()
+            batch.identities[:] = harvest.identities
         else:
-            for row, identity in zip(harvest.rows, harvest.identities(), strict=True):
+            for row, identity in zip(harvest.rows, harvest.identities, strict=True):
                 batch.identities[row] = identity
             broker = broker[harvest.rows]
         times = harvest.event_times(broker)
-        bad = {harvest.rows[index] for index in unreadable(times)}.union(harvest.incomplete())
+        bad = {harvest.rows[index] for index in unreadable(times)}.union(harvest.incomplete)
         for row in bad:
             judged = self._judge(records[row])
             assert isinstance(judged, Fault), "the quick way and the careful way must agree"
