@@ -66,6 +66,8 @@ class LocalRay:
         with self._locked():
             left = self._processes()
             _end(left)
+            if self._started is not None:
+                self._started.poll()
             self._file.unlink(missing_ok=True)
             shutil.rmtree(self.session_dir, ignore_errors=True)
         return bool(left)
