@@ -37,6 +37,7 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._store = LogStore(url)
         self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._written: dict[tuple[str, int], list[int]] = {}  # chunks of the partitions that this writer appends to
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         """Keep records of one partition, in offset order; durable when this returns.
@@ -47,7 +48,11 @@ class Archive:
             return
         first = records[0].offset
         self._store.write({_path(topic, partition, first): _parquet(records)})
-        self._remove(topic, partition, [start for start in self._chunks(topic, partition) if start > first])
+        known = self._written.get((topic, partition))
+        if known is None:  # listed once: a busy partition has thousands of chunks
+            known = self._chunks(topic, partition)
+        self._remove(topic, partition, [start for start in known if start > first])
+        self._written[topic, partition] = [*(start for start in known if start < first), first]
 
     def restart(self, topic: str, partition: int, committed: int) -> None:
         """Drop what a lane wrote beyond its committed offset."""
@@ -65,10 +70,13 @@ class Archive:
 
     def scan(self, topic: str, partition: int, start: int, end: int) -> Iterator[Plain]:
         """The archived records with offsets in [start, end), in order."""
-        chunks = self._chunks(topic, partition)
+        chunks, last = self._chunks(topic, partition), -1
         for chunk in chunks[max(0, bisect_right(chunks, start) - 1) : bisect_right(chunks, end - 1)]:
             frame = self._frame(topic, partition, chunk).filter((pl.col("offset") >= start) & (pl.col("offset") < end))
             for offset, timestamp, key, headers, value in frame.iter_rows():
+                if offset <= last:
+                    continue  # a lane that died between writing a chunk and dropping the one it replaces
+                last = offset
                 pairs = tuple((header["name"], header["value"]) for header in headers)
                 yield Plain(topic, partition, offset, timestamp, key, value, pairs)
 
@@ -110,6 +118,7 @@ class Archive:
         return sorted(int(name.removesuffix(".parquet")) for name in names if name[0].isdecimal())
 
     def _remove(self, topic: str, partition: int, chunks: Sequence[int]) -> None:
+        self._written.pop((topic, partition), None)
         for chunk in chunks:
             self._fs.rm_file(f"{self._root}/{_path(topic, partition, chunk)}")
 

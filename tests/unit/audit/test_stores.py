@@ -142,6 +142,15 @@ def test_a_lane_that_died_before_its_commit_leaves_no_double(url):
     assert [record.offset for record in archive.scan("gim.decisions", 1, 0, 100)] == [0, 1, 2, 3, 4]
 
 
+def test_a_reader_sees_no_double_while_a_chunk_is_being_replaced(url, monkeypatch):
+    archive = Archive(url)
+    archive.append("gim.decisions", 1, [decision(n) for n in range(5)])
+    archive.append("gim.decisions", 1, [decision(n) for n in range(5, 8)])
+    monkeypatch.setattr(Archive, "_remove", lambda *_: None)  # killed right after the write
+    Archive(url).append("gim.decisions", 1, [decision(n) for n in range(7)])
+    assert list(archive.scan("gim.decisions", 1, 0, 100)) == [decision(n) for n in range(8)]
+
+
 def test_an_expired_decision_says_so(url):
     archive = Archive(url)
     for first in (0, 10, 20):
