@@ -43,7 +43,9 @@ class KillPoints:
         pattern, _, place = order.partition("@")
         point, _, count = place.partition("#")
         if point not in POINTS or not (count or "1").isdigit():
-            raise Misconfigured(f"GOVERN_KILL={order!r} is not `<lane>@<point>#<n>` with a point of {', '.join(POINTS)}")
+            raise Misconfigured(
+                f"GOVERN_KILL={order!r} is not `<lane>@<point>#<n>` with a point of {', '.join(POINTS)}"
+            )
         if fnmatchcase(lane, pattern):
             self.at, self._left = point, int(count or "1")
 

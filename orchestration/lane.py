@@ -216,7 +216,7 @@ class Lane:
             records = await self._fetch()  # 1. fetch (read_committed)
             self._kill.reach("fetched") if records else None
             standing = await self._stands.poll() if self._stands else None  # 2. note as_of
-            self._note(standing, offset)
+            await self._note(standing, records[-1].offset + 1 if records else offset)
             if not records:
                 if time.monotonic() - idle_since > RECOMMIT_S:
                     await self._transact({}, offset)
@@ -355,12 +355,14 @@ class Lane:
                 ).get(self._place, [])
         return records
 
-    def _note(self, standing: Any, offset: int) -> None:
+    async def _note(self, standing: Any, seen: int) -> None:
+        """What `govern status` shows; lag is what lies behind the batch in hand, markers left out."""
         assert self._consumer is not None
-        self.status.next_offset = offset
         self.status.turned_at = time.monotonic()
+        self.status.next_offset = seen
         stable = self._consumer.last_stable_offset(self._place)
-        self.status.lag = max(0, stable - offset) if stable is not None and stable >= 0 else 0
+        here = max(seen, await self._consumer.position(self._place))
+        self.status.lag = max(0, stable - here) if stable is not None and stable >= 0 else 0
         if standing is not None:
             self.status.configuration = standing.digest
 

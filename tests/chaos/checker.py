@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 OUTPUTS = ("verdicts", "released", "held", "withheld", "dead-letters")
 
@@ -255,15 +255,12 @@ async def read(client: dict[str, object], prefix: str, store: Path | None = None
 async def read_topic(client: dict[str, object], topic: str) -> list[Seen]:
     """Every committed record of a topic, by partition and offset."""
     consumer = AIOKafkaConsumer(
-        **client, group_id=None, isolation_level="read_committed", auto_offset_reset="earliest", fetch_max_bytes=1 << 26
+        topic, **client, group_id=None, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(places)
+        places = sorted(consumer.assignment())  # without a group: all partitions
         ends = await consumer.end_offsets(places)
-        for place in places:
-            await consumer.seek_to_beginning(place)
         found: list[Seen] = []
         while [place for place in places if await consumer.position(place) < ends[place]]:
             for batch in (await consumer.getmany(timeout_ms=200)).values():
