@@ -145,17 +145,26 @@ class Control:
             raise Retryable("the supervisor's process ended; Ray starts it again") from error
 
 
+def others_run(prefix: str) -> bool:
+    """True while another prefix's supervisor runs on this cluster."""
+    return any(name.startswith(supervisor_name("")) and name != supervisor_name(prefix) for name in _names())
+
+
 def end_workers(prefix: str) -> int:
     """End every worker of a prefix at once and for good; returns how many there were."""
     start = worker_name(prefix, 0)[:-1]
-    names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE]
-    mine = [name for name in names if name.startswith(start) and name[len(start) :].isdigit()]
+    mine = [name for name in _names() if name.startswith(start) and name[len(start) :].isdigit()]
     for name in mine:
         try:
             ray.kill(ray.get_actor(name, NAMESPACE))
         except ValueError:
             continue  # it ended meanwhile
     return len(mine)
+
+
+def _names() -> list[str]:
+    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    return [one["name"] for one in named if one["namespace"] == NAMESPACE]
 
 
 @dataclass

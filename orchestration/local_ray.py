@@ -50,13 +50,15 @@ class LocalRay:
                 return self.address
             (progress or (lambda line: None))("starting Ray")
             self._clear()
-            process = self._started = self._spawn()
+            process, up = self._spawn(), False
+            self._started = process
             try:
                 address = self._wait(process)
                 self._remember(process, address)
-            except BaseException:  # Ctrl-C too leaves nothing half-started
-                _end([psutil.Process(process.pid)] if process.poll() is None else [])
-                raise
+                up = True
+            finally:
+                if not up and process.poll() is None:  # Ctrl-C too leaves nothing half-started
+                    _end([psutil.Process(process.pid)])
             return address
 
     def stop(self) -> bool:
