@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-import click
 import typer
 from rich.console import Console
+from rich.table import Table
 
+from agents import __version__
 from agents.errors import GovernanceError
 
 # name -> (module, attribute, one line for --help); an attribute is a Typer app (a group) or a function (a command).
@@ -28,42 +31,53 @@ GROUPS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class LazyGroups(click.Group):
-    """A click group that knows its commands by name and imports each at its first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(GROUPS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in GROUPS:
-            return None
-        module, attribute, summary = GROUPS[name]
-        target = getattr(importlib.import_module(module), attribute)
-        if isinstance(target, typer.Typer):
-            command = typer.main.get_command(target)
-        else:
-            single = typer.Typer(add_completion=False)
-            single.command(name)(target)
-            command = typer.main.get_command(single)
-        command.name = name
-        command.short_help = summary
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, _, summary) in GROUPS.items()])
+HELP = "Governance in Motion: every decision of a model or agent judged in flight, with evidence."
+TRY = "Try: govern demo   |   govern up   |   govern policy test config/demo"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `govern`; an error we raised on purpose ends as one clear line and exit status 1."""
-    group = LazyGroups(
-        name="govern",
-        help="Governance in Motion: every decision of a model or agent judged in flight, with evidence.\n\n"
-        "Try: govern demo   |   govern up   |   govern policy test config/demo",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    try:
-        group.main(args=list(argv) if argv is not None else None, prog_name="govern")
-    except GovernanceError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]govern:[/red] {error}", markup=True)
-        sys.exit(1)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _help()
+    elif arguments[0] == "--version":
+        print(f"govern {__version__}")
+    elif arguments[0] not in GROUPS:
+        near = difflib.get_close_matches(arguments[0], GROUPS, 1)
+        _fail(
+            f"there is no command {arguments[0]!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "; see govern --help")
+        )
+    else:
+        try:
+            command(arguments[0])(args=arguments[1:], prog_name=f"govern {arguments[0]}")
+        except GovernanceError as error:
+            _fail(str(error), 1)
+
+
+def command(name: str) -> Callable[..., object]:
+    """The command or group of this name, ready to be called with `args` and `prog_name`; imports only its module."""
+    module, attribute, _summary = GROUPS[name]
+    target = getattr(importlib.import_module(module), attribute)
+    if not isinstance(target, typer.Typer):
+        single = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+        single.command(name)(target)
+        target = single
+    return typer.main.get_command(target)
+
+
+def _help() -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]Usage:[/bold] govern COMMAND \\[OPTIONS] ...\n\n{HELP}\n{TRY}\n", soft_wrap=True)
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for name, (_, _, summary) in GROUPS.items():
+        table.add_row(f"[cyan]{name}[/cyan]", summary)
+    console.print(table)
+    console.print("\n`govern COMMAND --help` shows options and examples.")
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[red]govern:[/red] ", end="")
+    console.print(message, markup=False)
+    sys.exit(status)
