@@ -24,7 +24,7 @@ from orchestration.settings import Settings
 from orchestration.supervisor import LaneRow, Status, fingerprint
 
 if TYPE_CHECKING:
-    from orchestration.actors import Control
+    from orchestration.actors import Control as Control
 
 WORKERS = 2
 UP_S, DRAIN_S = 120.0, 60.0
@@ -176,6 +176,14 @@ def join_ray(settings: Settings, report: Report = lambda line: None) -> None:
     from orchestration import actors  # Ray reads its environment when it is imported
 
     actors.connect(address)
+
+
+def find(settings: Settings) -> Control | None:
+    """The supervisor that runs for these settings, or None. Starts nothing but, where needed, the connection to Ray."""
+    join_ray(settings)
+    from orchestration import actors  # Ray reads its environment when it is imported
+
+    return actors.find_supervisor(settings)
 
 
 def ray_runs(settings: Settings) -> bool:
