@@ -204,7 +204,7 @@ def _unparsable(text: str, error: ParseError) -> ConditionError:
     told = error.errors[0] if error.errors else {}
     line, column, near = int(told.get("line") or 1), int(told.get("col") or 1), str(told.get("highlight") or "")
     lines = text.split("\n")
-    offset = sum(len(one) + 1 for one in lines[: line - 1]) + max(column - len(near), 0)
+    offset = min(sum(len(one) + 1 for one in lines[: line - 1]) + max(column - len(near), 0), len(text))
     if near:
         return ConditionError(
             f"not understood at {near!r}", offset, "a condition is SQL: comparisons with AND, OR, NOT"

@@ -106,7 +106,7 @@ def booleans(depth):
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(booleans(3), st.lists(rows, min_size=1, max_size=6))
 def test_a_condition_means_what_sql_says_nulls_included(text, some):
     compiled = compile_condition(text, SCHEMA)
@@ -115,7 +115,7 @@ def test_a_condition_means_what_sql_says_nulls_included(text, some):
     assert frame(some).select(compiled.expression.alias("x"))["x"].to_list() == expected, compiled.sql
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(booleans(2), st.lists(rows, min_size=2, max_size=12))
 def test_a_row_gets_the_same_answer_alone_and_in_any_batch(text, some):
     expression = compile_condition(text, SCHEMA).expression.alias("x")
