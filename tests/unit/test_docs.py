@@ -16,7 +16,7 @@ from agents.configuration_yaml import read_configuration
 from agents.events import EVENTS, Decision
 from agents.frames import Reader
 from agents.records import Plain
-from orchestration.cli.main import GROUPS, LazyGroups, main
+from orchestration.cli.main import GROUPS, command, main
 from orchestration.settings import Settings
 from orchestration.topics import TOPICS
 
@@ -29,7 +29,7 @@ STARTS = re.compile(r"^(?:\$\s+)?(?:[A-Z][A-Z_]*=\S+\s+)*govern(\s|$)")
 PLACEHOLDER = re.compile(r"[<\[{|…]")
 
 
-def name(page: Path) -> str:
+def page_id(page: Path) -> str:
     """The page as a test's id."""
     return str(page.relative_to(ROOT))
 
@@ -61,22 +61,34 @@ def problem(line: str) -> str | None:
     """Why a command line cannot be typed as it stands; None where it can (its arguments aside)."""
     words = shlex.split(line.removeprefix("$ "), comments=True)
     words = list(until_pipe(words[words.index("govern") + 1 :]))
-    command, context = root(), root().make_context("govern", [], resilient_parsing=True)
-    while words and hasattr(command, "get_command") and not words[0].startswith("-"):
-        word = words.pop(0)
-        if PLACEHOLDER.search(word):
+    name = words.pop(0) if words else "--help"
+    if PLACEHOLDER.search(name) or name in ("-h", "--help", "--version"):
+        return None
+    if name not in GROUPS:
+        return f"`govern` has no command {name!r}"
+    found, context = group(name)
+    while words and hasattr(found, "get_command") and not words[0].startswith("-"):
+        name = words.pop(0)
+        if PLACEHOLDER.search(name):
             return None
-        inner = command.get_command(context, word)
+        inner = found.get_command(context, name)
         if inner is None:
-            return f"`{context.command_path}` has no command {word!r}"
-        command, context = inner, inner.make_context(word, [], parent=context, resilient_parsing=True)
+            return f"`{context.command_path}` has no command {name!r}"
+        found, context = inner, inner.make_context(name, [], parent=context, resilient_parsing=True)
     known = {"--help", "-h", "-"}
-    known |= {option for one in command.get_params(context) for option in (*one.opts, *one.secondary_opts)}
+    known |= {option for one in found.get_params(context) for option in (*one.opts, *one.secondary_opts)}
     for word in words:
         option = word.partition("=")[0].strip("[]")
         if option.startswith("-") and option not in known:
             return f"`{context.command_path}` has no option {option}"
-    return None if command.help else f"`{context.command_path} --help` does not say what it does"
+    return None if found.help else f"`{context.command_path} --help` does not say what it does"
+
+
+@cache
+def group(name: str) -> tuple[Any, Any]:
+    """A group or command with its context; Any because they are of whichever click Typer carries."""
+    found: Any = command(name)
+    return found, found.make_context(f"govern {name}", [], resilient_parsing=True)
 
 
 def until_pipe(words: list[str]) -> Iterator[str]:
@@ -87,36 +99,30 @@ def until_pipe(words: list[str]) -> Iterator[str]:
         yield word.removesuffix(";")
 
 
-@cache
-def root() -> Any:
-    """The command `govern`; Any because its groups come from whichever click Typer carries."""
-    return LazyGroups(name="govern")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_command_shown_can_be_typed(page: Path) -> None:
     problems = {line: told for line in commands(page.read_text()) if (told := problem(line))}
     assert problems == {}
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_command_helps(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([group, "--help"])
+        main([name, "--help"])
     assert ended.value.code in (0, None)
-    assert f"govern {group}" in capsys.readouterr().out
+    assert f"govern {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_command_is_shown_on_some_page(group: str) -> None:
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_command_is_shown_on_some_page(name: str) -> None:
     shown = [line for page in PAGES for line in commands(page.read_text())]
-    assert any(re.search(rf"\bgovern {group}\b", line) for line in shown), f"no page shows `govern {group}`"
+    assert any(re.search(rf"\bgovern {name}\b", line) for line in shown), f"no page shows `govern {name}`"
 
 
 # -- links -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert dead_links(page.read_text(), page.parent) == []
 
