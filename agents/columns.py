@@ -7,10 +7,11 @@ milliseconds since 1970 UTC, what is absent is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from math import nan
 from operator import attrgetter
 from struct import error as StructError
-from struct import pack
+from struct import pack, unpack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,8 @@ _FIXED: dict[str, pl.DataType] = {
     "skew_ms": pl.Int64(),
     "skewed": pl.Boolean(),
 }
+_CLOCKS = frozenset({"event_time_ms", "broker_time_ms", "skew_ms", "skewed"})
+_DECLARED = frozenset({"caller_declared", "caller_verified", "model.version_declared"})
 _CALLER = {"caller", "caller_declared", "caller_verified"}
 _EMPTY_OUTPUT = type("NoOutput", (), {"label": None, "score": None, "confidence": None, "text": None})()
 _EMPTY_ACTION = type("NoAction", (), {"tool": None})()
@@ -100,6 +103,16 @@ class Harvest:
         types = decision_columns(contract.declaration)
         self.types = {name: kind for name, kind in types.items() if wanted is None or name in wanted}
         self._levels = _Levels(contract, self.types)
+        self._clear()
+
+    def fresh(self) -> Harvest:
+        """An empty one for the same columns, without working out again where they come from."""
+        found = copy(self)
+        found._clear()
+        return found
+
+    def _clear(self) -> None:
+        contract = self.contract
         self.late = False
         """True where rows were added out of their order."""
         self.rows: list[int] = []
@@ -156,6 +169,24 @@ class Harvest:
         self._texts = {name: [texts[index] for index in indices] for name, texts in self._texts.items()}
         self._numbers = {name: [self._array(name)[list(indices)].tobytes()] for name in self._numbers}
 
+    def values(self, record: Record, event_ms: int) -> dict[str, object]:
+        """The columns of the only decision gathered, by name, as plain values: for reasons, without making a frame."""
+        event, broker = np.array([event_ms]), np.array([record.timestamp])
+        found: dict[str, object] = {}
+        for name in self.types:
+            if name in self._numbers:
+                number = unpack("d", self._numbers[name][0])[0]
+                found[name] = None if number != number else number
+            elif name in _CLOCKS:
+                found[name] = self._clock(name, event, broker)[0].item()
+            elif name in _DECLARED:
+                found[name] = self._declared(name, [record])[0]
+            elif name == "model.name" and not self.contract.catch_all:
+                found[name] = self.contract.name
+            else:
+                found[name] = self._texts[name][0]
+        return found
+
     def _array(self, name: str) -> npt.NDArray[np.float64]:
         return np.frombuffer(b"".join(self._numbers[name]), dtype=np.float64)
 
@@ -172,9 +203,9 @@ class Harvest:
         event: Times,
         broker: Times,
     ) -> pl.Series:
-        if name in ("event_time_ms", "broker_time_ms", "skew_ms", "skewed"):
+        if name in _CLOCKS:
             return pl.Series(name, self._clock(name, event, broker), dtype=kind)
-        if name in ("caller_declared", "caller_verified", "model.version_declared"):
+        if name in _DECLARED:
             return pl.Series(name, self._declared(name, records), dtype=kind)
         if name == "model.name" and not self.contract.catch_all:
             return pl.Series(name, [self.contract.name] * len(self.rows), dtype=kind)

@@ -107,6 +107,7 @@ class Reader:
         self._mappings = {source.topic: SourceMapping(source, configuration.models) for source in configuration.sources}
         self._columns = None if columns is None else frozenset(columns)
         self._limit = value_limit
+        self._whole: dict[Contract, Harvest] = {}  # one with all columns for each contract, for `row`
         self._by_token = {name.encode(): contract for name, contract in self._contracts.items()}
         alone = self._stand_in is None and len(self._contracts) == 1
         self._only = next(iter(self._contracts.values())) if alone else None
@@ -158,10 +159,13 @@ class Reader:
         if isinstance(judged, Fault):
             kind = Undeclared if judged.kind is Kind.UNDECLARED else Malformed
             raise kind(judged.detail, judged.reason)
-        harvest = Harvest(judged[0], None)
+        whole = self._whole.get(judged[0])
+        if whole is None:
+            whole = self._whole[judged[0]] = Harvest(judged[0], None)
+        harvest = whole.fresh()
         harvest.take([0], [judged[1]])
-        broker = np.array([record.timestamp], dtype=np.int64)
-        return harvest.frame([record], harvest.event_times(broker), broker).row(0, named=True)
+        event = harvest.event_times(np.array([record.timestamp], dtype=np.int64))
+        return harvest.values(record, int(event[0]))
 
     def _documents(self, records: Sequence[Record]) -> tuple[list[bytes], list[int]]:
         """Each record as a structured document (empty where it cannot be one), and the fingerprints."""
