@@ -76,7 +76,7 @@ def test_partial_files_go_when_the_tile_is_full(url):
 def test_a_checkpoint_never_becomes_smaller(url):
     store = LogStore(url)
     assert store.checkpoint("gim/config/0") is None
-    for note in (checkpoint(5), checkpoint(3), checkpoint(5)):
+    for note in (checkpoint(5), checkpoint(5), checkpoint(3)):
         store.write_checkpoint(note)
     assert store.checkpoint("gim/config/0") == checkpoint(5)
     store.write_checkpoint(checkpoint(6))
