@@ -18,7 +18,7 @@ Condition = Literal["alive", "silent", "unheard", "pending", "dead"]
 """alive: answers. silent: answered before and may still run its lanes. unheard: it exists, but what it runs is not known
 yet. pending: never began to run. dead: its process has ended, and with it its lanes."""
 
-FIRST_PATIENCE_S = 10.0
+FIRST_PATIENCE_S = 20.0
 """At the very start, how long lanes wait for all workers, so that they need not be moved at once."""
 SETTLED_S = 10.0
 """How long every worker must have been up before running lanes are moved for the sake of balance."""

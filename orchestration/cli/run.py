@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -16,8 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from agents.configuration import Configuration
 from agents.errors import GovernanceError, Retryable
-from orchestration import checkpoints, config_files, deployment
+from orchestration import checkpoints, deployment
 from orchestration.settings import Settings
 from orchestration.supervisor import LaneRow, Status
 
@@ -33,7 +35,7 @@ CONFIG = Annotated[
 ]
 COLOURS = {"running": "green", "waiting": "yellow", "starting": "yellow", "retrying": "yellow", "stopping": "yellow"}
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -55,7 +57,7 @@ def up(
     Example: govern up --bootstrap-servers kafka:9092 --ray-address 10.0.0.5:6379
     """
     settings = _settings(ray_address, bootstrap_servers)
-    configuration = config_files.load(config_dir) if config_dir is not None else None
+    configuration = _load(config_dir) if config_dir is not None else None
     try:
         with err.status("starting") as line:
             report = _reporter(line.update)
@@ -126,6 +128,12 @@ def healthy(status: Status) -> bool:
     """Everything runs: every lane, every worker, and nothing is reported."""
     lanes = bool(status.lanes) and all(row.report.state == "running" for row in status.lanes)
     return lanes and not status.problems and all(worker.condition == "alive" for worker in status.workers)
+
+
+def _load(config_dir: Path) -> Configuration:
+    from orchestration import config_files  # compiles policies, which `status` and `down` need not wait for
+
+    return config_files.load(config_dir)
 
 
 def _settings(ray_address: str | None, bootstrap_servers: str | None) -> Settings:
@@ -244,28 +252,30 @@ def _screen(status: Status, newest: checkpoints.Newest | None) -> RenderableType
     parts += [Text(f"! {problem}", "red") for problem in status.problems]
     if status.draining:
         parts.append(Text("draining: lanes end after the batch in hand", "yellow"))
-    table = Table(
-        "lane", "state", "owner", "behind", "per second", "next offset", "last commit", "configuration", "detail"
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("lane", no_wrap=True)
+    for name in ("state", "worker", "behind", "per second", "commit"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    table.add_column("detail", overflow="fold")
     for row in status.lanes:
         table.add_row(*_cells(row, status))
     return Group(*parts, table, _workers(status))
 
 
 def _cells(row: LaneRow, status: Status) -> tuple[RenderableType, ...]:
-    report = row.report
-    detail = report.detail + (f" (again in {row.retry_in_s:.0f} s)" if row.retry_in_s is not None else "")
-    same = report.configuration in (None, status.digest)
+    report, details = row.report, [row.report.detail] if row.report.detail else []
+    if row.retry_in_s is not None:
+        details.append(f"again in {row.retry_in_s:.0f} s")
+    if report.configuration not in (None, status.digest):
+        details.append(f"still on the configuration {_digest(report.configuration)}")
     return (
         report.lane,
         Text(report.state, COLOURS.get(report.state, "red")),
         (row.owner or "").rpartition("-")[2],
         f"{report.lag:,}",
         f"{report.rate:,.0f}",
-        f"{report.next_offset:,}",
         _ago(report.committed_at) if report.committed_at else "",
-        Text(_digest(report.configuration) if report.configuration else "", "" if same else "yellow"),
-        Text(detail),
+        Text("; ".join(details)),
     )
 
 
