@@ -122,9 +122,10 @@ class Hours(Strict):
     @classmethod
     def _short(cls, value: Any) -> Any:
         if isinstance(value, str):
-            start, dash, end = (part.strip() for part in value.partition("-"))
-            if not dash:
+            found = re.fullmatch(r"\s*(\d\d?:\d\d)\s*-\s*(\d\d?:\d\d)\s*", value)
+            if not found:
                 raise ValueError(f"{value!r} is not a span of hours; write for example 08:00-18:00")
+            start, end = (part.zfill(5) for part in found.groups())
             return {"start": start, "end": "00:00" if end == "24:00" else end}
         return value
 

@@ -22,7 +22,7 @@ def editor_schema() -> dict[str, Any]:
     )
     parts = schema["$defs"]
     parts["Feature"] = _or(parts["Feature"], {"type": "string", "enum": _FEATURES})
-    parts["Hours"] = _or(parts["Hours"], {"type": "string", "pattern": r"^\d\d:\d\d\s*-\s*\d\d:\d\d$"})
+    parts["Hours"] = _or(parts["Hours"], {"type": "string", "pattern": r"^\d?\d:\d\d\s*-\s*\d?\d:\d\d$"})
     hours = {"$ref": "#/$defs/Hours"}
     parts["Calendar"]["properties"]["hours"] = {
         "type": "object",

@@ -106,6 +106,8 @@ def _check(document: Document, configuration: Configuration) -> None:
     compile_all(configuration, problems)
     for one in problems:
         spot, exact = _find(document, one.path)
+        if one.problem.startswith("unknown column") and "given" in one.path:
+            spot, exact = document.keys.get(one.path, spot), False
         text = _value(document.values, one.path)
         place = spot.inside(text, one.offset) if spot and exact and isinstance(text, str) else spot and spot.place
         document.errors.append(ConfigError(one.problem, place or None, one.mend))
@@ -380,6 +382,8 @@ def _sorted(errors: Iterable[ConfigError]) -> list[ConfigError]:
 def _yaml_mend(problem: str) -> str:
     if "mapping values are not allowed" in problem:
         return "put text that holds a colon in quotes"
+    if "got '?'" in problem:
+        return "put text that holds a question mark in quotes"
     if "found character '\\t'" in problem:
         return "indent with spaces, not tabs"
     return "check quotes and indentation near here"

@@ -84,9 +84,7 @@ def compile_condition(
     except Refused as refusal:
         raise ConditionError(refusal.problem, _offset(refusal.node), refusal.mend) from refusal
     used = names_in(tree)
-    expression = _expression(whole.sql, used)
-    _try(expression, used, columns)
-    return Condition(text, whole.sql, used, expression, parts)
+    return Condition(text, whole.sql, used, _tried(_expression(whole.sql), used, columns), parts)
 
 
 def parse(text: str) -> exp.Expr:
@@ -133,26 +131,27 @@ def writable(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _expression(sql: str, used: frozenset[str]) -> pl.Expr:
+def _expression(sql: str) -> pl.Expr:
     try:
-        expression = pl.sql_expr(sql)
+        return pl.sql_expr(sql)
     except PolarsError as error:
         raise ConditionError(f"cannot be evaluated: {_first_line(error)}") from error
-    if used:
-        return expression
-    constant = pl.select(expression.alias("constant"))["constant"]
-    return pl.repeat(constant[0], pl.len(), dtype=pl.Boolean)
 
 
-def _try(expression: pl.Expr, used: frozenset[str], columns: Columns) -> None:
-    """Evaluate on a typed frame of three rows: the answer must be Boolean and of full height."""
+def _tried(expression: pl.Expr, used: frozenset[str], columns: Columns) -> pl.Expr:
+    """Evaluate on a typed frame of three rows: the answer must be Boolean and of full height.
+
+    What Polars simplifies to a constant (`TRUE`, `COALESCE('a', caller) = 'a'`) is one for every row: nothing allowed
+    here aggregates, so a single answer depends on no row.
+    """
     frame = pl.DataFrame([_samples(name, columns[name]) for name in sorted(used)] or [pl.Series("none", [None] * 3)])
     try:
         answer = frame.select(expression.alias("answer"))["answer"]
     except PolarsError as error:
         raise ConditionError(f"cannot be evaluated: {_first_line(error)}") from error
-    if answer.dtype != pl.Boolean or len(answer) != len(frame):
+    if answer.dtype != pl.Boolean or len(answer) not in (1, len(frame)):
         raise ConditionError("does not give one true or false for each decision")
+    return expression if len(answer) == len(frame) else pl.repeat(answer[0], pl.len(), dtype=pl.Boolean)
 
 
 def _samples(name: str, dtype: pl.DataType) -> pl.Series:
@@ -165,7 +164,7 @@ def _samples(name: str, dtype: pl.DataType) -> pl.Series:
 
 def _part(node: exp.Expr, rewriter: Rewriter) -> Part:
     used = names_in(node)
-    return Part(node.sql(), _expression(rewriter.rewrite(node).sql, used), used)
+    return Part(node.sql(), _expression(rewriter.rewrite(node).sql), used)
 
 
 def _tests(tree: exp.Expr) -> Iterator[exp.Expr]:

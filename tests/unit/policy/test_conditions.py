@@ -181,9 +181,10 @@ def test_what_people_would_expect(text, values, expected):
     assert answer(text, **values) is expected
 
 
-def test_a_constant_condition_answers_for_every_row():
+@pytest.mark.parametrize("text", ["TRUE", "COALESCE('a', s) = 'a'", "NOT (1 > 2)", "t OR TRUE"])
+def test_a_constant_condition_answers_for_every_row(text):
     some = [dict.fromkeys(SCHEMA)] * 3
-    assert frame(some).select(compile_condition("TRUE", SCHEMA).expression.alias("x"))["x"].to_list() == [True] * 3
+    assert frame(some).select(compile_condition(text, SCHEMA).expression.alias("x"))["x"].to_list() == [True] * 3
 
 
 @pytest.mark.parametrize(
