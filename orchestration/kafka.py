@@ -6,6 +6,7 @@ Everything that this project learnt about the client is in this file, so that la
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,15 @@ RETRY_BACKOFF_MS = 3
 # aiokafka waits this long when a transaction's first AddPartitions meets CONCURRENT_TRANSACTIONS; 20 ms is its default,
 # and the marker of the previous transaction is written in 1-3 ms.
 sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000
+
+class _Expected(logging.Filter):
+    """Kafka 4 answers NotEnoughReplicas to older clients while it verifies a transaction's partition: no news."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "NotEnoughReplicas" not in record.getMessage()
+
+
+logging.getLogger("aiokafka.producer.sender").addFilter(_Expected())
 
 _FENCED = (
     kafka_errors.ProducerFenced,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
@@ -189,7 +190,8 @@ async def ensure(settings: Settings, *, create: bool = True) -> list[str]:
         missing = [topic for topic in planned if topic.name not in there]
         if missing and create:
             await _create(admin, missing)
-            await _led(admin, [topic.name for topic in missing])
+            await _led(admin, missing)
+            await _answering(settings, missing)
         elif missing:
             raise Misconfigured(
                 "topics are missing: "
@@ -221,14 +223,25 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Planned]) -> None
         )
 
 
-async def _led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """Wait until every partition has a leader: a topic just made takes some moments to answer."""
+async def _led(admin: AIOKafkaAdminClient, topics: Sequence[Planned]) -> None:
+    """Wait until every partition has a leader: a topic just made takes some moments to get one."""
     for _ in range(100):
-        described = await admin.describe_topics(list(names))
+        described = await admin.describe_topics([topic.name for topic in topics])
         if all(not topic["error_code"] and all(p["leader"] >= 0 for p in topic["partitions"]) for topic in described):
             return
         await asyncio.sleep(0.1)
     raise Retryable("the new topics have no leaders after 10 s; are all brokers up?")
+
+
+async def _answering(settings: Settings, topics: Sequence[Planned]) -> None:
+    """Wait until the leaders know it too, so that what starts next meets no NotLeaderForPartition."""
+    consumer = AIOKafkaConsumer(**settings.client(), group_id=None)
+    await consumer.start()
+    try:
+        places = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+        await asyncio.wait_for(consumer.end_offsets(places), 30)
+    finally:
+        await consumer.stop()
 
 
 async def _check(admin: AIOKafkaAdminClient, topics: Iterable[Planned]) -> None:
