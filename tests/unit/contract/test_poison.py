@@ -65,7 +65,7 @@ def test_the_detail_names_the_field_but_no_value():
         assert "`" in fault.detail, "the field is named"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_poison_among_good_records_leaves_each_with_exactly_its_own_values(seed: int):
     shuffled = random.Random(seed)
     cases = [*CORPUS, *GOOD] + [Case("filler", decision(f"f-{i}", data={"latency_ms": i}), "") for i in range(400)]
