@@ -1,0 +1,72 @@
+"""CPU microseconds a decision for `RuleSet.judge`: `python -m tests.benchmarks.bench_rules`.
+
+1, 20 and 100 rules of two comparisons each, about one decision in 200 matching each rule; batches of 5,000, 1,000 and
+100; one thread. The median of the rounds; a round is long enough for the CPU clock.
+"""
+
+import os
+import statistics
+import time
+
+os.environ["POLARS_MAX_THREADS"] = "1"
+
+import numpy as np
+import polars as pl
+
+from agents.configuration import Configuration
+from agents.policy.standing import Standing
+
+ROUNDS, FEATURES = 9, 20
+LIMITS = {(20, 5_000): 0.2, (100, 5_000): 1.0}
+"""µs a decision that must hold."""
+
+
+def standing(rules: int) -> Standing:
+    """A configuration with that many rules over the model's features and score."""
+    listed = [
+        {"id": f"r{n}", "when": f"features.f{n % FEATURES} > {1000 + n} AND output.score < 0.9", "effect": "hold"}
+        for n in range(rules)
+    ]
+    model = {"features": {f"f{n}": "numeric" for n in range(FEATURES)}, "mode": "gate"}
+    return Standing.of(
+        Configuration.model_validate({"models": {"m": model}, "policies": [{"policy": "p", "rules": listed}]})
+    )
+
+
+def frame(height: int) -> pl.DataFrame:
+    """Decisions as the reader hands them over."""
+    made = np.random.default_rng(0)
+    columns: dict[str, object] = {f"features.f{n}": made.normal(0, 400, height) for n in range(FEATURES)}
+    columns |= {"output.score": made.random(height), "caller": ["svc"] * height, "model.version": ["1"] * height}
+    return pl.DataFrame(columns)
+
+
+def cost(rules: int, height: int) -> float:
+    """µs of CPU a decision."""
+    made, decisions, times = standing(rules), frame(height), np.zeros(height, dtype=np.int64)
+    repeats = max(1, 50_000 // height)
+    found = []
+    for _ in range(ROUNDS + 1):
+        start = time.process_time()
+        for _ in range(repeats):
+            made.rules.judge("m", decisions, times, made)
+        found.append((time.process_time() - start) / repeats / height * 1e6)
+    return statistics.median(found[1:])
+
+
+def main() -> None:
+    """Print the table; exit status 1 where a limit is passed."""
+    print("rules   batch   µs a decision")
+    bad = False
+    for rules in (1, 20, 100):
+        for height in (5_000, 1_000, 100):
+            took = cost(rules, height)
+            limit = LIMITS.get((rules, height))
+            bad |= limit is not None and took > limit
+            print(f"{rules:5} {height:7} {took:10.3f}" + (f"   (at most {limit})" if limit else ""))
+    if bad:
+        raise SystemExit("too slow")
+
+
+if __name__ == "__main__":
+    main()
