@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from agents.configuration import Configuration, canonical
 from agents.errors import Misconfigured, Poison
-from agents.events import AsOf, ConfigurationEvent, Safeguard, Severity, Signal, Watermark
+from agents.events import AsOf, ConfigurationEvent, Safeguard, SafeguardData, Severity, Signal, Watermark
 from agents.policy.columns import is_of_decision
 from agents.policy.compilation import Matched
 from agents.policy.reasons import LONGEST, clean
@@ -68,15 +68,22 @@ class Standing:
         Gives the new Standing and the refusals; each names the record's position and what is wrong.
         """
         taken, refused = list(records), list[BadStanding]()
-        standing = self._configured(taken, refused) if topic == "config" else self
-        for record in taken if topic != "config" else ():
-            try:
-                standing = _FOLDS[topic](standing, record)
-            except BadStanding as error:
-                refused.append(error)
-        if taken:
-            standing = replace(standing, as_of=standing.as_of.model_copy(update={topic: taken[-1].offset + 1}))
-        return standing, refused
+        if not taken:
+            return self, refused
+        if topic == "config":
+            standing = self._configured(taken, refused)
+        else:
+            take, now = _TAKES[topic], self.circumstances
+            changed = _Changing(dict(now.signals), dict(now.watermarks), dict(now.safeguards))
+            for record in taken:
+                try:
+                    take(changed, record)
+                except BadStanding as error:
+                    refused.append(error)
+            around = Circumstances(changed.signals, changed.watermarks, changed.safeguards)
+            standing = replace(self, circumstances=around)
+        as_of = standing.as_of.model_copy(update={topic: taken[-1].offset + 1})
+        return replace(standing, as_of=as_of), refused
 
     def _configured(self, records: Sequence[Record], refused: list[BadStanding]) -> Standing:
         """The newest usable configuration decides; those before it need not even be read."""
@@ -131,6 +138,15 @@ class Standing:
         return f"missing: {', '.join(missing)}" if missing else "a result is undefined"
 
 
+@dataclass(frozen=True)
+class _Changing:
+    """Copies to change while one batch of records is folded."""
+
+    signals: dict[str, Told]
+    watermarks: dict[str, tuple[float, int]]
+    safeguards: dict[str, SafeguardData]
+
+
 def _configuration(standing: Standing, record: Record) -> Standing:
     if _key(record) != "current":
         raise _refuse(record, "its key is not `current`")
@@ -149,60 +165,54 @@ def _configuration(standing: Standing, record: Record) -> Standing:
         raise _refuse(record, str(error)) from error
 
 
-def _signal(standing: Standing, record: Record) -> Standing:
+def _signal(taken: _Changing, record: Record) -> None:
     key = _key(record)
-    now = standing.circumstances
     if key.startswith('["watermark",'):
-        return replace(standing, circumstances=replace(now, watermarks=_watermarks(now, key, record)))
-    signals = dict(now.signals)
+        _watermark(taken.watermarks, key, record)
+        return
     if record.value is None:
-        signals.pop(key, None)
-        return replace(standing, circumstances=replace(now, signals=signals))
+        taken.signals.pop(key, None)
+        return
     try:
         data = Signal.model_validate_json(record.value).data
     except ValidationError as error:
         raise _refuse(record, _told(error)) from error
     if signal_key(data) != key:
         raise _refuse(record, f"its key {key} is not that of its content, {signal_key(data)}")
-    signals[key] = Told(data, record.timestamp)
-    return replace(standing, circumstances=replace(now, signals=signals))
+    taken.signals[key] = Told(data, record.timestamp)
 
 
-def _watermarks(now: Circumstances, key: str, record: Record) -> Mapping[str, tuple[float, int]]:
-    watermarks = dict(now.watermarks)
+def _watermark(watermarks: dict[str, tuple[float, int]], key: str, record: Record) -> None:
     try:
         _, model = json.loads(key)
         if record.value is None:
             watermarks.pop(model, None)
-            return watermarks
+            return
         data = Watermark.model_validate_json(record.value).data
     except (ValidationError, ValueError) as error:
         raise _refuse(record, _told(error)) from error
     if data.model != model:
         raise _refuse(record, f"its key {key} is not that of its content, model {data.model}")
     watermarks[model] = (data.lag_ms, record.timestamp)
-    return watermarks
 
 
-def _safeguard(standing: Standing, record: Record) -> Standing:
+def _safeguard(taken: _Changing, record: Record) -> None:
     key = _key(record)
     if not key or key != clean(key, 256):
         raise _refuse(record, "its key, the safeguard's id, is empty or not plain text")
-    orders = dict(standing.circumstances.safeguards)
     if record.value is None:
-        orders.pop(key, None)
-    else:
-        try:
-            data = Safeguard.model_validate_json(record.value).data
-        except ValidationError as error:
-            raise _refuse(record, _told(error)) from error
-        if data.kind == "pause_caller" and data.caller is None:
-            raise _refuse(record, "it pauses a caller but names none")
-        orders[key] = data
-    return replace(standing, circumstances=replace(standing.circumstances, safeguards=orders))
+        taken.safeguards.pop(key, None)
+        return
+    try:
+        data = Safeguard.model_validate_json(record.value).data
+    except ValidationError as error:
+        raise _refuse(record, _told(error)) from error
+    if data.kind == "pause_caller" and data.caller is None:
+        raise _refuse(record, "it pauses a caller but names none")
+    taken.safeguards[key] = data
 
 
-_FOLDS = {"signals": _signal, "safeguards": _safeguard}
+_TAKES = {"signals": _signal, "safeguards": _safeguard}
 
 
 def _key(record: Record) -> str:

@@ -186,3 +186,18 @@ def test_a_flag_gets_severity_team_and_labels_of_its_rule():
     standing = Standing.of(TWO)
     cause = standing.cause(standing.rules.rule("p/big").outcome(True))
     assert (cause.severity, cause.team, cause.labels) == (Severity.ERROR, "risk", {"control": "AC-2"})
+
+
+def test_nothing_new_leaves_the_very_same_standing():
+    standing = Standing.of(ONE)
+    assert standing.fold("signals", []) == (standing, [])
+    assert standing.fold("signals", [])[0] is standing
+
+
+def test_a_start_with_many_signals_does_not_copy_them_each_time():
+    def one(number):
+        data = {"model": "m", "version": str(number), "monitor": "drift", "status": "ok"}
+        return record(number, "signals", f'["m","{number}","drift",null,null]', "governance.signal.v1", data)
+
+    standing, refused = Standing().fold("signals", [one(number) for number in range(3000)])
+    assert (len(standing.circumstances.signals), refused, standing.as_of.signals) == (3000, [], 3000)
