@@ -21,11 +21,6 @@ _ATTRIBUTE = "ce_"
 _TYPE = "content-type"
 
 
-def is_plain(headers: Sequence[Header]) -> bool:
-    """True for the common cases that need no look inside: no headers, or the content-type of structured mode alone."""
-    return not headers or (len(headers) == 1 and headers[0][1] == STRUCTURED and headers[0][0] == _TYPE)
-
-
 def check_record(record: Record) -> None:
     """Raise Malformed for a forged header or an over-long key."""
     for name, _ in record.headers:

@@ -5,6 +5,7 @@ import pytest
 
 from agents.configuration import Configuration
 from agents.decoding import Contract
+from agents.errors import Misconfigured
 from agents.events import Kind
 from agents.frames import COLUMN_DOCS, Reader, decision_columns
 from agents.records import Plain
@@ -240,3 +241,9 @@ def test_numbers_arrive_exactly():
     row = READER.row(record(decision(data={"features": {"limit_bal": 0.1, "pay_0": -(2**53)}})))
     assert (row["features.limit_bal"], row["features.pay_0"]) == (0.1, -9007199254740992.0)
     assert isinstance(READER.read([record(decision())]).groups[0].frame, pl.DataFrame)
+
+
+@pytest.mark.parametrize("name", ['say "x"', "back\\slash", "line\nfeed", ""])
+def test_a_feature_name_that_no_decoder_can_carry_is_refused_when_it_is_configured(name):
+    with pytest.raises(Misconfigured, match="cannot be a feature or label"):
+        Reader(configured(features={name: "numeric"}))

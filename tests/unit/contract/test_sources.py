@@ -113,6 +113,20 @@ def test_a_mapped_record_that_cannot_be_parsed_is_named(value, reason):
     assert batch.identities == [None]
 
 
+@pytest.mark.parametrize(
+    ("key", "headers", "reason"),
+    [
+        (b"\xff", (("x-caller", b"a"),), "not-utf8"),
+        (b"k", (("x-caller", b"\xff"),), "not-utf8"),
+        (b"k", (("x-caller", None),), "bad-header"),
+        (b"k", (("x-caller", b"a"), ("x-caller", b"b")), "repeated-header"),
+    ],
+)
+def test_a_mapped_key_or_header_must_be_one_text(key, headers, reason):
+    batch = reader().read([legacy(key=key, headers=headers)])
+    assert batch.faults[0].reason == reason
+
+
 def test_forged_headers_are_found_on_mapped_topics_too():
     assert reader().read([legacy(headers=[("govern-seq", b"1")])]).faults[0].reason == "own-header"
 
