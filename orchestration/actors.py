@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,10 @@ def connect(address: str) -> None:
     """Join a Ray cluster as a client of its actors; raises Misconfigured where that fails. Does nothing if joined."""
     if ray.is_initialized():
         return
+    host, _, port = address.rpartition(":")
     try:
+        if host and port.isdigit():  # Ray itself would try for ever
+            socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(
             address=address,
             namespace=NAMESPACE,

@@ -134,7 +134,7 @@ class Supervisor:
     def drain(self) -> int:
         """Have every lane end after its batch and start none; returns how many still run. Call it until it says 0."""
         self._draining = True
-        return sum(1 for row in self._status.lanes if row.report.active) + len(self.fleet.busy())
+        return len({row.report.lane for row in self._status.lanes if row.report.active} | set(self.fleet.busy()))
 
     def resume(self) -> None:
         """Start lanes again after `drain`."""
