@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
-from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, OffsetsLost, Retryable
+from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, OffsetsLost, Poison, Retryable
 from orchestration.settings import MIB, Settings
 
 RETRY_BACKOFF_MS = 3
@@ -56,6 +56,8 @@ _TOO_LARGE = (
 
 def sort_error(error: BaseException) -> GovernanceError:
     """One of the three kinds for whatever a client raised; unknown faults of Kafka are Retryable, others Fatal."""
+    if isinstance(error, Poison):
+        return Fatal(f"a bad record was not isolated: {error}")
     if isinstance(error, GovernanceError):
         return error
     if isinstance(error, _FENCED):
@@ -161,6 +163,15 @@ async def read_range(consumer: AIOKafkaConsumer, place: TopicPartition, start: i
     while records and records[-1].offset >= end:
         records.pop()
     return records
+
+
+def fate(producer: AIOKafkaProducer) -> BaseException | None:
+    """Why a transaction ended by itself (fenced, refused): aiokafka keeps it where only its own commit looks."""
+    waiter = producer._txn_manager._transaction_waiter
+    if waiter is None or not waiter.done() or waiter.cancelled():
+        return None
+    found: BaseException | None = waiter.exception()
+    return found
 
 
 async def close(*clients: AIOKafkaConsumer | AIOKafkaProducer | None) -> None:

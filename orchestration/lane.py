@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,10 +20,12 @@ from typing import Any, Protocol
 import tenacity
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, NotReady, OffsetsLost, Retryable
-from agents.events import Snapshot, SnapshotData
+from agents.errors import Fatal, Fenced, Misconfigured, NotReady, OffsetsLost, Poison, Retryable
+from agents.events import Severity, Snapshot, SnapshotData
+from agents.policy.flags import FlagBook
+from agents.policy.times import iso
 from agents.records import Header, Record
-from orchestration.kafka import Broker, close, read_range, sort_error
+from orchestration.kafka import Broker, close, fate, read_range, sort_error
 from orchestration.kill_points import KillPoints, Point, die
 
 log = logging.getLogger("governance.lane")
@@ -102,6 +104,9 @@ class Standing(Protocol):
 
     async def poll(self) -> Any:
         """What stands now, with its as_of: never blocks."""
+
+    refused: list[Poison]
+    """Records that break the contract and are not followed; the lane flags them and empties the list."""
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -198,11 +203,13 @@ class Lane:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # the lane's edge: whatever it is becomes Retryable, Poison or Fatal
-            sorted_error = sort_error(error)
+            cause = fate(self._producer) if self._producer is not None else None
+            sorted_error = sort_error(cause or error)
             if not isinstance(sorted_error, Fenced):
                 await self._abort()
-            if isinstance(sorted_error, OffsetsLost | Misconfigured):
-                await self._cry(sorted_error)
+            if isinstance(sorted_error, Fatal) and not isinstance(sorted_error, Fenced):
+                kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(sorted_error).__name__).lower()
+                await self._cry(f"lane/{kind}", str(sorted_error))
             if sorted_error is error:
                 raise
             raise sorted_error from error
@@ -217,6 +224,8 @@ class Lane:
             self._kill.reach("fetched") if records else None
             standing = await self._stands.poll() if self._stands else None  # 2. note as_of
             await self._note(standing, records[-1].offset + 1 if records else offset)
+            if self._stands is not None and self._stands.refused:
+                await self._tell_refused(self._stands.refused)
             if not records:
                 if time.monotonic() - idle_since > RECOMMIT_S:
                     await self._transact({}, offset)
@@ -246,6 +255,7 @@ class Lane:
         """Fence, then committed offsets, then standing topics and snapshot: in this order, or a zombie could still write."""
         self.status.state = "starting"
         self._producer = await self.broker.producer(self.name.transactional_id)
+        await self._fits(self._producer)
         committed = (await self.broker.committed(self.name.group, [self._place])).get(tuple(self._place))
         self._consumer = await self.broker.consumer(tuple(self._place))
         begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
@@ -261,6 +271,18 @@ class Lane:
             await asyncio.to_thread(work.settle)
         self._kill.reach("opened")
         return work, offset
+
+    async def _fits(self, producer: AIOKafkaProducer) -> None:
+        """The topic has this partition, and no more than the topics that are written beside it."""
+        count = len(await producer.partitions_for(self.name.topic))
+        planned = self.broker.settings.partitions
+        if self.name.partition >= count:
+            raise Misconfigured(f"{self.name.topic} has only {count} partitions, there is no {self.name.partition}")
+        if count > planned:
+            raise Misconfigured(
+                f"{self.name.topic} has {count} partitions, but verdicts and the others have {planned}: "
+                f"set GOVERN_PARTITIONS={count} and add partitions (`govern topics plan` prints them)"
+            )
 
     def _first_offset(self, committed: int | None, snapshot: SnapshotData | None, begin: int, end: int) -> int:
         if committed is None:
@@ -414,33 +436,24 @@ class Lane:
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
-    async def _cry(self, error: GovernanceError) -> None:
-        """A critical flag about a lane that cannot go on, in a transaction of its own; best effort, the log has it too."""
+    async def _tell_refused(self, refused: list[Poison]) -> None:
+        """Flag what the standing topics hold and this lane does not follow; each lane that meets it says so."""
+        for error in refused:
+            await self._cry("standing/refused", str(error), Severity.ERROR)
+        refused.clear()
+
+    async def _cry(self, fault: str, reason: str, severity: Severity = Severity.CRITICAL) -> None:
+        """A flag about this lane itself, in a transaction of its own; best effort, the log has it too."""
+        log.error("lane %s: %s", self.name, reason)
         if self._producer is None:
             return
-        fault = "offsets-lost" if isinstance(error, OffsetsLost) else "misconfigured"
-        key = json.dumps([f"lane/{fault}", None, None, None], separators=(",", ":"))
-        event = {
-            "specversion": "1.0",
-            "type": "governance.flag.v1",
-            "id": f"{key}/{self.name}",
-            "source": f"/{self.name.prefix}/{self.name.agent}",
-            "data": {
-                "dedup_key": key,
-                "severity": "critical",
-                "reason": str(error)[:1000],
-                "count": 1,
-                "topic": self.name.topic,
-                "partition": self.name.partition,
-                "first_offset": self.status.next_offset,
-                "last_offset": self.status.next_offset,
-                "sample": [],
-            },
-        }
-        message: Message = (key.encode(), json.dumps(event, separators=(",", ":")).encode(), ())
+        here = self.status.next_offset
+        flags = FlagBook(self.name.prefix, self.name.topic, self.name.partition, speaker=self.name.agent)
+        flags.add(fault, None, None, here, severity=severity, effect=None, reason=lambda: reason[:1000])
         with contextlib.suppress(Exception):
             await self._producer.begin_transaction()
-            await asyncio.gather(*await _append(self._producer, (self.broker.settings.topic("flags"), 0), [message]))
+            place = (self.broker.settings.topic("flags"), 0)
+            await asyncio.gather(*await _append(self._producer, place, flags.messages(iso(int(time.time() * 1000)))))
             await asyncio.wait_for(self._producer.commit_transaction(), self.pace.commit_timeout_s)
 
     async def _abort(self) -> None:

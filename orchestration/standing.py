@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.errors import NotReady
-from agents.policy.standing import TOPICS, BadStanding, Standing
+from agents.errors import NotReady, Poison
+from agents.policy.standing import TOPICS, Standing
 from orchestration.kafka import Broker, close, read_range
 
 
@@ -22,7 +22,7 @@ class StandingTopics:
         self._short = {broker.settings.topic(short): short for short in TOPICS}
         self._consumer: AIOKafkaConsumer | None = None
         self._now = Standing()
-        self.refused: list[BadStanding] = []
+        self.refused: list[Poison] = []
 
     async def open(self) -> None:
         """Read to the ends seen now; raises NotReady while no configuration is in force. May be called again."""

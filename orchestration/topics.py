@@ -16,9 +16,25 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
+from agents.audit.agent import EVIDENCE
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, Retryable
 from orchestration.settings import DAY_MS, Settings
+
+__all__ = [
+    "BY_NAME",
+    "EVIDENCE",
+    "LANES",
+    "STANDING",
+    "TOPICS",
+    "Grant",
+    "Planned",
+    "Topic",
+    "ensure",
+    "grants",
+    "inputs",
+    "plan",
+]
 
 Kept = Literal["time", "long", "compacted", "hours"]
 
@@ -70,18 +86,6 @@ TOPICS: tuple[Topic, ...] = (
     Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
 )
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
-EVIDENCE = (
-    "verdicts",
-    "incidents",
-    "reviews",
-    "rulings",
-    "triage",
-    "config",
-    "safeguards",
-    "signals",
-    "observations",
-    "manifests",
-)
 LANES = ("policy", "audit", "archive")
 """Agents that run as lanes: each has a consumer group and transactional ids."""
 STANDING = ("config", "signals", "safeguards")

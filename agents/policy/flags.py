@@ -38,6 +38,8 @@ class FlagBook:
     prefix: str
     topic: str
     partition: int
+    speaker: str = "policy"
+    """The agent that raises them."""
     counted: dict[str, Counted] = field(default_factory=dict)
     _keys: dict[tuple[str, str | None, str | None], str] = field(default_factory=dict)
 
@@ -83,7 +85,7 @@ class FlagBook:
             "specversion": "1.0",
             "type": "governance.flag.v1",
             "id": f"{key}@{self.topic}/{self.partition}/{flag.first}",
-            "source": f"/{self.prefix}/policy",
+            "source": f"/{self.prefix}/{self.speaker}",
             "time": time,
             "data": {
                 "dedup_key": key,
