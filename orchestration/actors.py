@@ -100,7 +100,7 @@ def start_supervisor(
         num_cpus=SUPERVISOR_CPUS,
         max_concurrency=4,
         runtime_env={"env_vars": dict(environment)},
-    ).remote(settings, fleet, lane_names, name=name)
+    ).remote(settings, fleet, lane_names, name=name, own_process=True)
     return Control(settings, workers, handle)
 
 
@@ -292,7 +292,7 @@ class RayFleet:
                 max_concurrency=8,
                 runtime_env={"env_vars": {**self.environment, "POLARS_MAX_THREADS": "1"}},
             )
-            .remote(name, self.settings, self.make_lane)
+            .remote(name, self.settings, self.make_lane, own_process=True)
         )
         return made
 

@@ -115,7 +115,7 @@ def wait_after(previous: Wait | None, report: LaneReport, now: float) -> Wait:
     if previous is not None and previous.ended == report.started_at:
         return previous
     first, longest = RETRY_S.get(report.state, RETRY_S["failed"])
-    seconds = min(longest, previous.seconds * 2) if previous is not None else first
+    seconds = min(longest, previous.seconds * 2) if previous is not None and previous.seconds else first
     return Wait(report.started_at, seconds, now + seconds)
 
 

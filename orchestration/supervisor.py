@@ -106,11 +106,16 @@ class Supervisor:
         lane_names: str = "orchestration.bootstrap:lane_names",
         *,
         name: str = "supervisor",
+        own_process: bool = False,
         turning: bool = True,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """`turning=False` leaves the calls of `turn` to a test. `end` ends the process after a fault of the program."""
-        logs.configure(name, settings.data_dir / "logs")
+        """`own_process`: its logs are the supervisor's to set. `turning=False` leaves the calls of `turn` to a test.
+
+        `end` ends the process after a fault of the program.
+        """
+        if own_process:
+            logs.configure(name, settings.data_dir / "logs")
         self.settings, self.fleet = settings, fleet
         self.incarnation, self.started_at = uuid.uuid4().hex, time.time()
         self._lane_names: LaneNames = find_factory(lane_names)
@@ -161,7 +166,8 @@ class Supervisor:
         """One look at everything and what follows from it; `now` is a monotonic clock in seconds."""
         workers = self.fleet.look()
         if in_force.digest != self._in_force.digest:
-            self._waits.clear()  # what failed under the old configuration may run under the new one
+            # What failed under the old configuration may run under the new one: try it now, and from the first wait.
+            self._waits = {lane: Wait(wait.ended, 0.0, now) for lane, wait in self._waits.items()}
         self._in_force = in_force
         self._note_ends(workers, now)
         wanted = self._lane_names(self.settings, in_force.configuration) if in_force.known else []

@@ -94,9 +94,20 @@ class Health:
 class Worker:
     """Runs lanes; every method may be called from any thread, at any time, and repeated without harm."""
 
-    def __init__(self, name: str, settings: Settings, factory: str = "orchestration.bootstrap:make_lane") -> None:
-        """Ready for lanes when it returns. `factory` is `module:function`, called with settings and a LaneName."""
-        logs.configure(name, settings.data_dir / "logs")
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        factory: str = "orchestration.bootstrap:make_lane",
+        *,
+        own_process: bool = False,
+    ) -> None:
+        """Ready for lanes when it returns. `factory` is `module:function`, called with settings and a LaneName.
+
+        `own_process`: nothing else runs in this process, so its logs and its garbage collector are the worker's to set.
+        """
+        if own_process:
+            logs.configure(name, settings.data_dir / "logs")
         self.name, self.settings = name, settings
         self.incarnation = uuid.uuid4().hex
         self._make = find_factory(factory)
@@ -106,10 +117,11 @@ class Worker:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lanes", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._tend(), self._loop)
-        gc.collect()  # what is imported stays: the collector need not look at it again, nor in the middle of a batch
-        gc.freeze()
-        gc.disable()
+        asyncio.run_coroutine_threadsafe(self._tend(collect=own_process), self._loop)
+        if own_process:
+            gc.collect()  # what is imported stays: the collector need not look at it again, nor in the middle of a batch
+            gc.freeze()
+            gc.disable()
         log.info("worker started", extra={"worker": name})
 
     def start_lane(self, name: LaneName) -> Literal["started", "running"]:
@@ -207,7 +219,7 @@ class Worker:
         finally:
             run.ended.set()
 
-    async def _tend(self) -> None:
+    async def _tend(self, *, collect: bool) -> None:
         """The loop's heartbeat, the lanes' rates, and the garbage that nobody else collects."""
         collected = sampled = time.monotonic()
         while True:
@@ -215,7 +227,7 @@ class Worker:
             if now - sampled >= 1:
                 busy = sum(run.sample(now) for run in list(self._runs.values()))
                 sampled = now
-                if now - collected > (COLLECT_BUSY_S if busy else COLLECT_IDLE_S):
+                if collect and now - collected > (COLLECT_BUSY_S if busy else COLLECT_IDLE_S):
                     gc.collect()
                     collected = now
             await asyncio.sleep(0.1)

@@ -91,15 +91,15 @@ def test_where_nothing_runs_status_and_down_say_so(shell: Shell) -> None:
 
 
 def test_an_interrupted_start_says_what_runs(shell: Shell) -> None:
-    process = shell.start("up", str(ROOT / "config" / "demo"))
-    assert process.stderr is not None
     said = ""
-    for line in process.stderr:
-        said += line
-        if "starting Ray" in line:
-            time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    with shell.start("up", str(ROOT / "config" / "demo")) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said += line
+            if "starting Ray" in line:
+                time.sleep(0.5)
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
 
     assert "interrupted; `govern up` goes on where it stopped, `govern down` stops what runs" in said
     assert "Running now: the local Kafka." in said
