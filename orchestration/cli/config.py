@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from agents.configuration import Configuration
+from agents.errors import Retryable
 from agents.policy.differences import Difference, differences
+from orchestration import config_topic, deployment, topics
 from orchestration.config_files import files_of, load, schema_text, start
+from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and compare configurations.")
 Where = Annotated[Path, typer.Argument(help="A folder of YAML files, or one file.", show_default=False)]
@@ -53,6 +61,76 @@ def schema(out: Annotated[Path | None, typer.Option(help="A file; standard outpu
     else:
         out.write_text(schema_text(), encoding="utf-8")
         typer.echo(f"wrote {out}")
+
+
+@app.command()
+def apply(
+    path: Where,
+    note: Annotated[str, typer.Option(help="Why; kept in the history and the evidence.")] = "",
+    wait: Annotated[float, typer.Option(help="Seconds to wait until every lane reports it; 0: do not wait.")] = 30,
+) -> None:
+    """Put a configuration in force, whole; returns when every running lane has reported its digest.
+
+    Example: govern config apply config/ --note "raise the hold threshold, ticket 812"
+    """
+    configuration = load(path)
+    settings = _connected()
+    asyncio.run(topics.ensure(settings))
+    applied = asyncio.run(config_topic.apply(settings, configuration, note))
+    typer.echo(f"{'applied' if applied.changed else 'in force already'}: {summary(configuration)}\n{applied.digest}")
+    _reported(settings, applied.digest, wait)
+
+
+@app.command()
+def history() -> None:
+    """List what was applied, newest last: when, by whom, digest and note."""
+    table = Table("offset", "applied (UTC)", "by", "digest", "note", box=None)
+    for one in asyncio.run(config_topic.history(_connected())):
+        when = datetime.fromtimestamp(one.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(str(one.offset), when, one.by or "", one.digest[:19], one.note or "")
+    if not table.row_count:
+        typer.echo("nothing was ever applied; start with: govern config apply DIR")
+        return
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Argument(help="Beginning of a digest; the one before, if left out.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait until every lane reports it; 0: do not wait.")] = 30,
+) -> None:
+    """Put an earlier configuration in force again, as a new record of the history.
+
+    Example: govern config rollback sha256:73ff6af4
+    """
+    settings = _connected()
+    applied = asyncio.run(config_topic.rollback(settings, to))
+    typer.echo(f"{'back to' if applied.changed else 'in force already:'} {applied.digest}")
+    _reported(settings, applied.digest, wait)
+
+
+def _connected() -> Settings:
+    """The deployment that the environment names; its local Kafka is started if it does not run."""
+    return deployment.with_kafka(deployment.located(Settings()), typer.echo)
+
+
+def _reported(settings: Settings, digest: str, wait: float) -> None:
+    """Wait until every policy lane that runs has reported the digest."""
+    control = deployment.find(settings) if wait > 0 and deployment.ray_runs(settings) else None
+    if control is None:
+        if wait > 0:
+            typer.echo("no lanes run here; they start with it: govern up")
+        return
+    until = time.monotonic() + wait
+    while True:
+        lanes = [row.report for row in control.status().lanes if row.report.lane.startswith("policy/")]
+        late = [one.lane for one in lanes if one.configuration != digest]
+        if lanes and not late:
+            typer.echo(f"all {len(lanes)} policy lanes report it")
+            return
+        if time.monotonic() > until:
+            raise Retryable(f"not reported by {', '.join(late)} after {wait:.0f} s; `govern status` says why")
+        time.sleep(0.2)
 
 
 def summary(configuration: Configuration) -> str:
