@@ -117,7 +117,7 @@ class Worker:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lanes", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._tend(collect=own_process), self._loop)
+        self._tending = asyncio.run_coroutine_threadsafe(self._tend(collect=own_process), self._loop)
         if own_process:
             gc.collect()  # what is imported stays: the collector need not look at it again, nor in the middle of a batch
             gc.freeze()
@@ -180,8 +180,11 @@ class Worker:
         """End every lane, then the event loop."""
         for name in list(self._runs):
             self.stop_lane(name)
+        self._tending.cancel()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(CANCEL_S)  # the cancelling has come through
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CANCEL_S)
+        self._loop.close()
 
     def _end(self, run: _Run, name: str) -> None:
         run.stopping = True
