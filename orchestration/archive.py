@@ -1,17 +1,18 @@
-"""The archive of decision bytes, for replay and for proofs that disclose: Parquet by topic, partition and first offset.
+"""The archive of decision bytes, for replay and for proofs that disclose: Parquet by topic, partition and offsets.
 
-    <archive>/<topic>/<partition>/<first offset, 20 digits>.parquet
-    <archive>/<topic>/<partition>/expired       the first offset that is still kept
+    <archive>/<topic>/<partition>/<first offset>-<last offset>.parquet      20 digits each, both included
+    <archive>/<topic>/<partition>/expired                                   the first offset that is still kept
 
-A chunk appears whole or not at all. What lies behind a lane's committed offset is never lost; what lies before it may be
-written again, and replaces what was there, so a killed lane leaves no double. Decisions are personal data: they are kept
-for the replay retention and then deleted, and reading one that is gone says so.
+A chunk holds every committed record of its range, appears whole or not at all, and is never changed: a lane that starts
+again, or one that was overtaken and wakes, writes ranges that overlap, with the same records. Readers see each record
+once. Decisions are personal data: they are kept for the replay retention and then deleted, and reading one that is gone
+says so.
 """
 
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
+import re
 from collections.abc import Iterator, Sequence
 
 import fsspec
@@ -25,6 +26,10 @@ _HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
 _SCHEMA = pl.Schema(
     [("offset", pl.Int64), ("timestamp", pl.Int64), ("key", pl.Binary), ("headers", _HEADERS), ("value", pl.Binary)]
 )
+_NAME = re.compile(r"(\d{20})-(\d{20})\.parquet")
+
+Chunk = tuple[int, int]
+"""First and last offset of a file."""
 
 
 class Expired(GovernanceError):
@@ -37,26 +42,17 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._store = LogStore(url)
         self._fs, self._root = fsspec.core.url_to_fs(url)
-        self._written: dict[tuple[str, int], list[int]] = {}  # chunks of the partitions that this writer appends to
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> None:
-        """Keep records of one partition, in offset order; durable when this returns.
+        """Keep records of one partition: all that are committed in their range, in offset order. Durable on return.
 
-        Chunks that start at or after the first of them are replaced: they are of a lane that died before its commit.
+        Nothing is deleted or replaced, whoever else writes at the same time.
         """
         if not records:
             return
-        first = records[0].offset
-        self._store.write({_path(topic, partition, first): _parquet(records)})
-        known = self._written.get((topic, partition))
-        if known is None:  # listed once: a busy partition has thousands of chunks
-            known = self._chunks(topic, partition)
-        self._remove(topic, partition, [start for start in known if start > first])
-        self._written[topic, partition] = [*(start for start in known if start < first), first]
-
-    def restart(self, topic: str, partition: int, committed: int) -> None:
-        """Drop what a lane wrote beyond its committed offset."""
-        self._remove(topic, partition, [start for start in self._chunks(topic, partition) if start >= committed])
+        path = _path(topic, partition, (records[0].offset, records[-1].offset))
+        if not self._fs.exists(f"{self._root}/{path}"):
+            self._store.write({path: _parquet(records)})
 
     def read(self, topic: str, partition: int, offset: int) -> Plain | None:
         """The record at a position; None where none was archived.
@@ -69,16 +65,29 @@ class Archive:
         return next(self.scan(topic, partition, offset, offset + 1), None)
 
     def scan(self, topic: str, partition: int, start: int, end: int) -> Iterator[Plain]:
-        """The archived records with offsets in [start, end), in order."""
-        chunks, last = self._chunks(topic, partition), -1
-        for chunk in chunks[max(0, bisect_right(chunks, start) - 1) : bisect_right(chunks, end - 1)]:
+        """The archived records with offsets in [start, end) that have not expired, each once, in order."""
+        start = max(start, self.expired_before(topic, partition))
+        for chunk in self._chunks(topic, partition):
+            if chunk[1] < start or chunk[0] >= end:
+                continue
             frame = self._frame(topic, partition, chunk).filter((pl.col("offset") >= start) & (pl.col("offset") < end))
             for offset, timestamp, key, headers, value in frame.iter_rows():
-                if offset <= last:
-                    continue  # a lane that died between writing a chunk and dropping the one it replaces
-                last = offset
                 pairs = tuple((header["name"], header["value"]) for header in headers)
                 yield Plain(topic, partition, offset, timestamp, key, value, pairs)
+            start = chunk[1] + 1  # a chunk is complete: what overlaps it tells nothing new up to here
+
+    def offset_before(self, topic: str, partition: int, end: int, count: int) -> int:
+        """Where the last `count` (at least 1) archived records before `end` begin; markers too take offsets, so look."""
+        found, low = 0, end
+        for chunk in sorted(self._chunks(topic, partition), key=lambda one: one[1], reverse=True):
+            if chunk[0] >= low:
+                continue
+            offsets = self._frame(topic, partition, chunk, ["offset"])["offset"]
+            offsets = offsets.filter(offsets < low)
+            if found + len(offsets) >= count:
+                return int(offsets[len(offsets) - (count - found)])
+            found, low = found + len(offsets), chunk[0]
+        return low
 
     def expired_before(self, topic: str, partition: int) -> int:
         """The first offset that has not expired; 0 where nothing has."""
@@ -92,16 +101,15 @@ class Archive:
 
         The mark is written before anything is deleted, so that an interrupted run never looks like a loss.
         """
-        gone: list[int] = []
-        last = -1
+        gone: list[Chunk] = []
         for chunk in self._chunks(topic, partition):
-            frame = self._frame(topic, partition, chunk, ["offset", "timestamp"])
+            frame = self._frame(topic, partition, chunk, ["timestamp"])
             if int(frame["timestamp"].max() or 0) >= now_ms - retention_ms:  # type: ignore[arg-type]
                 break
             gone.append(chunk)
-            last = int(frame["offset"][-1])
         if gone:
-            self._store.write({f"{topic}/{partition}/expired": str(last + 1).encode()})
+            mark = max(self.expired_before(topic, partition), *(chunk[1] + 1 for chunk in gone))
+            self._store.write({f"{topic}/{partition}/expired": str(mark).encode()})
             self._remove(topic, partition, gone)
         return len(gone)
 
@@ -113,16 +121,15 @@ class Archive:
             found.add((topic, int(partition)))
         return sorted(found)
 
-    def _chunks(self, topic: str, partition: int) -> list[int]:
-        names = [path.rsplit("/", 1)[-1] for path in self._fs.glob(f"{self._root}/{topic}/{partition}/*.parquet")]
-        return sorted(int(name.removesuffix(".parquet")) for name in names if name[0].isdecimal())
+    def _chunks(self, topic: str, partition: int) -> list[Chunk]:
+        names = (path.rsplit("/", 1)[-1] for path in self._fs.glob(f"{self._root}/{topic}/{partition}/*.parquet"))
+        return sorted((int(found[1]), int(found[2])) for name in names if (found := _NAME.fullmatch(name)))
 
-    def _remove(self, topic: str, partition: int, chunks: Sequence[int]) -> None:
-        self._written.pop((topic, partition), None)
+    def _remove(self, topic: str, partition: int, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
             self._fs.rm_file(f"{self._root}/{_path(topic, partition, chunk)}")
 
-    def _frame(self, topic: str, partition: int, chunk: int, columns: list[str] | None = None) -> pl.DataFrame:
+    def _frame(self, topic: str, partition: int, chunk: Chunk, columns: list[str] | None = None) -> pl.DataFrame:
         path = _path(topic, partition, chunk)
         try:
             return pl.read_parquet(io.BytesIO(self._store.read(path)), columns=columns)
@@ -130,8 +137,8 @@ class Archive:
             raise Inconsistent(f"the archive's {path} is damaged: {error}; restore it from its copy") from error
 
 
-def _path(topic: str, partition: int, first: int) -> str:
-    return f"{topic}/{partition}/{first:020d}.parquet"
+def _path(topic: str, partition: int, chunk: Chunk) -> str:
+    return f"{topic}/{partition}/{chunk[0]:020d}-{chunk[1]:020d}.parquet"
 
 
 def _parquet(records: Sequence[Record]) -> bytes:

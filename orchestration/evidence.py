@@ -123,7 +123,7 @@ class ArchiveWork:
         return {}
 
     def prepare(self) -> None:
-        """Write the batch; after a crash the same offsets are written again and replace what is there."""
+        """Write the batch; after a crash the same offsets are written again, in other chunks that overlap."""
         self.archive.append(self.topic, self.partition, self._records)
 
     def settle(self) -> None:
