@@ -181,7 +181,9 @@ class Worker:
         for name in list(self._runs):
             self.stop_lane(name)
         self._tending.cancel()
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(CANCEL_S)  # the cancelling has come through
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(
+            CANCEL_S
+        )  # the cancelling has come through
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CANCEL_S)
         self._loop.close()
