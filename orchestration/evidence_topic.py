@@ -80,17 +80,22 @@ def stored_records(read: Read, log: str, size: int) -> Iterator[Plain]:
     """
     for index in range(-(-size // WIDTH)):
         for data in stored_bundle(read, log, index, size):
-            entry = decode(data)
-            headers: tuple[Header, ...] = (
-                decode_headers(read(f"{log}/{blob_path(entry.headers.sha256)}"))
-                if isinstance(entry.headers, Digest)
-                else entry.headers
-            )
-            key, value = (
-                read(f"{log}/{blob_path(part.sha256)}") if isinstance(part, Digest) else part
-                for part in (entry.key, entry.value)
-            )
-            yield Plain(entry.topic, entry.partition, entry.offset, entry.timestamp, key, value, headers)
+            yield record_of(read, log, data)
+
+
+def record_of(read: Read, log: str, data: bytes) -> Plain:
+    """The record that an entry of a stored log was made from, blobs put back in place."""
+    entry = decode(data)
+    headers: tuple[Header, ...] = (
+        decode_headers(read(f"{log}/{blob_path(entry.headers.sha256)}"))
+        if isinstance(entry.headers, Digest)
+        else entry.headers
+    )
+    key, value = (
+        read(f"{log}/{blob_path(part.sha256)}") if isinstance(part, Digest) else part
+        for part in (entry.key, entry.value)
+    )
+    return Plain(entry.topic, entry.partition, entry.offset, entry.timestamp, key, value, headers)
 
 
 def topic_of(log: str) -> tuple[str, int]:
