@@ -477,15 +477,17 @@ async def _append(
     sent = []
     topic, partition = place
     batch = producer.create_batch()
+    append = batch.append
     for key, value, given in messages:
         headers = given if type(given) is list else list(given)  # aiokafka takes no other sequence
-        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+        if append(key=key, value=value, timestamp=None, headers=headers) is None:
             if batch.record_count() == 0:
                 raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
             batch.close()
             sent.append(await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+            append = batch.append
+            if append(key=key, value=value, timestamp=None, headers=headers) is None:
                 raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
     if batch.record_count():
         batch.close()

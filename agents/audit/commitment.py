@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 
 from agents.audit.entry import BYTES, NULL, encode_field, encode_headers
-from agents.records import Header
+from agents.records import Header, Record
 
 KEY_BYTES = 32
 _sha256 = hashlib.sha256
@@ -48,17 +48,29 @@ class Committer:
         outer.update(inner.digest())
         return outer.digest()
 
+    def values(self, positions: Sequence[bytes], records: Sequence[Record]) -> list[str]:
+        """The commitments of a batch, one a record, as `value` gives them; a third of its overhead."""
+        inner_copy, outer_copy, sha256, length = self._inner, self._outer, _sha256, _length
+        found: list[str] = []
+        push = found.append
+        for position, record in zip(positions, records, strict=True):
+            inner, outer = inner_copy(), outer_copy()
+            inner.update(position)
+            outer.update(inner.digest())
+            key, headers, value = record.key, record.headers, record.value
+            push(
+                sha256(
+                    outer.digest()
+                    + (_NULL if key is None else length(BYTES, len(key)) + key)
+                    + (length(BYTES, len(headers)) + encode_headers(headers) if headers else _NO_HEADERS)
+                    + (_NULL if value is None else length(BYTES, len(value)) + value)
+                ).hexdigest()
+            )
+        return found
+
     def value(self, position: str, key: bytes | None, headers: Sequence[Header], value: bytes | None) -> str:
         """The commitment in hex."""
-        inner, outer = self._inner(), self._outer()
-        inner.update(position.encode())
-        outer.update(inner.digest())
-        return _sha256(
-            outer.digest()  # from here on what `canonical` gives, spelt out: this is the hot path
-            + (_NULL if key is None else _length(BYTES, len(key)) + key)
-            + (_length(BYTES, len(headers)) + encode_headers(headers) if headers else _NO_HEADERS)
-            + (_NULL if value is None else _length(BYTES, len(value)) + value)
-        ).hexdigest()
+        return _sha256(self.salt(position) + canonical(key, headers, value)).hexdigest()
 
 
 def canonical(key: bytes | None, headers: Sequence[Header], value: bytes | None) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -183,6 +183,14 @@ class PolicyAgent:
         skewed = group.frame["skewed"].to_list() if group.frame["skewed"].any() else None
         mode, combos = group.declaration.mode, judged.combos
         named: dict[int, list[int]] = {}
+        version = group.versions[0]
+        if not repeated and not skewed and len(rows) == len(outcomes) and group.versions.count(version) == len(rows):
+            shared = [self._of_decision(combo, mode, group.model, version, False, standing) for combo in combos]
+            outcomes[:] = [shared[combo] for combo in judged.rows]  # nearly every batch is like this
+            for place in np.flatnonzero(judged.rows).tolist() if len(combos) > 1 else ():
+                named.setdefault(judged.rows[place], []).append(place)
+            self._flag_all(records, group, combos, named, standing, flags)
+            return
         for place, (row, version, combo) in enumerate(zip(rows, group.versions, judged.rows, strict=True)):
             seen = repeated.get(row) if repeated else None
             if seen is not None:
@@ -195,6 +203,18 @@ class PolicyAgent:
             )
             if combo:
                 named.setdefault(combo, []).append(place)
+        self._flag_all(records, group, combos, named, standing, flags)
+
+    def _flag_all(
+        self,
+        records: Sequence[Record],
+        group: Group,
+        combos: Sequence[tuple[Matched, ...]],
+        named: Mapping[int, Sequence[int]],
+        standing: Standing,
+        flags: FlagBook,
+    ) -> None:
+        """Flag the applied reasons of each combination, for the decisions (places in the group) that have it."""
         for combo, places in named.items():
             for reason in combos[combo]:
                 if reason.applied and reason.effect is not Effect.ALLOW:
@@ -308,29 +328,29 @@ class PolicyAgent:
         verdicts: list[Message] = []
         routed: dict[str, list[Message]] = {"released": [], "held": [], "withheld": [], DEAD: []}
         released = routed["released"]
-        commit: Callable[..., str] = self.committer.value
         writer: Header = ("govern-writer", self.writer.encode())
         here, sequence, now = f"{self._here}/", self.sequence, self.now_ms
         start = f'{{"specversion":"1.0","type":"governance.verdict.v1","id":"{here}'
         middle = f'","data":{{"decision":{{"topic":"{self.topic}","partition":{self.partition},"offset":'
         source = f'/gate","source":"/{self.prefix}/policy","time":"'
         moment = iso(max(now, 0))
-        for row, record in enumerate(records):
-            offset, key, value, headers = record.offset, record.key, record.value, record.headers
+        offsets = [record.offset for record in records]
+        names = [f"{here}{offset}".encode() for offset in offsets]
+        commitments = self.committer.values(names, records)
+        for record, offset, name, outcome, committed in zip(
+            records, offsets, names, outcomes, commitments, strict=True
+        ):
             if record.timestamp > now:
                 now = record.timestamp
                 moment = iso(now)
-            outcome = outcomes[row]
-            place = f"{here}{offset}"
-            committed = commit(place, key, headers, value)
             verdict = f'{start}{offset}{source}{moment}{middle}{offset}}},{outcome.tail}{committed}"}}}}}}'
-            name = place.encode()
-            verdicts.append((name, verdict.encode(), (("govern-seq", b"%d" % sequence), writer)))
+            verdicts.append((name, verdict.encode(), [("govern-seq", b"%d" % sequence), writer]))
             sequence += 1
             if outcome.route == "released":
-                released.append((key, value, [*headers, ("govern-verdict", name + b"/gate")]))
+                released.append((record.key, record.value, [*record.headers, ("govern-verdict", name + b"/gate")]))
             elif outcome.route is not None:
-                routed[outcome.route].append(self._routed(record, name, outcome, batch.faults.get(row), standing))
+                fault = batch.faults.get(sequence - 1 - self.sequence)
+                routed[outcome.route].append(self._routed(record, name, outcome, fault, standing))
         self.sequence, self.now_ms = sequence, now
         outputs: dict[tuple[str, int], Sequence[Message]] = {(self._topic("verdicts"), self.partition): verdicts}
         outputs |= {(self._topic(name), self.partition): messages for name, messages in routed.items() if messages}
