@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,6 +116,10 @@ class Tally:
             count.unknown += reason.outcome == "unknown"
             count.not_applied += not reason.applied
 
+    def frequent(self) -> list[tuple[str, RuleCount]]:
+        """The rules, most frequent first."""
+        return sorted(self.rules.items(), key=lambda item: (-item[1].count, item[0]))
+
 
 @dataclass
 class Changes:
@@ -140,13 +144,11 @@ class Replayed:
 
     def document(self) -> dict[str, Any]:
         """As JSON values, most frequent first."""
-        document = asdict(self.tally)
-        document["kinds"] = dict(self.tally.kinds.most_common())
-        rules = sorted(self.tally.rules.items(), key=lambda item: (-item[1].count, item[0]))
-        document["rules"] = {name: {"count": one.count, **asdict(one)} for name, one in rules}
+        document: dict[str, Any] = {**vars(self.tally), "kinds": dict(self.tally.kinds.most_common())}
+        document["rules"] = {name: {"count": one.count, **vars(one)} for name, one in self.tally.frequent()}
         if self.changes is not None:
-            document["changes"] = asdict(self.changes)
-            document["changes"]["transitions"] = dict(self.changes.transitions.most_common())
+            transitions = dict(self.changes.transitions.most_common())
+            document["changes"] = {**vars(self.changes), "transitions": transitions}
         return document
 
 
@@ -177,6 +179,8 @@ def replay(
     With `before`, also what that configuration decides otherwise (diff.ndjson: from `before` to `configuration`).
     Raises Misconfigured where the file cannot be read, the folder not written, or a policy not used.
     """
+    if not decisions.is_file():
+        raise Misconfigured(f"there is no file {decisions}; give one decision a line, as NDJSON")
     judge = Judge(configuration)
     other = Judge(before) if before is not None else None
     tally = Tally(judge.digest)

@@ -127,12 +127,12 @@ def _counted(tally: Tally) -> str:
 
 def _rules(tally: Tally) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("rule", overflow="fold")
+    table.add_column("rule", no_wrap=True)
     table.add_column("effect")
     table.add_column("records", justify="right")
     table.add_column("first", justify="right")
     table.add_column("what it says of the first", overflow="fold")
-    for name, one in sorted(tally.rules.items(), key=lambda item: (-item[1].count, item[0])):
+    for name, one in tally.frequent():
         effects = "/".join(one.effects)
         said = [f"{one.unknown:,} could not be evaluated"] if one.unknown else []
         said = [*said, f"{one.not_applied:,} recorded only"] if one.not_applied else said
