@@ -24,6 +24,7 @@ RETRY_BACKOFF_MS = 3
 # and the marker of the previous transaction is written in 1-3 ms.
 sender.BACKOFF_OVERRIDE = RETRY_BACKOFF_MS / 1000
 
+
 class _Expected(logging.Filter):
     """Kafka 4 answers NotEnoughReplicas to older clients while it verifies a transaction's partition: no news."""
 

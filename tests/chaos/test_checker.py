@@ -43,7 +43,8 @@ def honest() -> View:
         messages = outputs.get((f"gim.{name}", 0), ())
         topics[name] = [Seen(0, n, key, value, tuple(headers)) for n, (key, value, headers) in enumerate(messages)]
     leaves = [
-        encode(Plain("gim.verdicts", 0, one.offset, 0, one.key, one.value, one.headers))[0] for one in topics["verdicts"]
+        encode(Plain("gim.verdicts", 0, one.offset, 0, one.key, one.value, one.headers))[0]
+        for one in topics["verdicts"]
     ]
     return View(topics, {0: leaves})
 

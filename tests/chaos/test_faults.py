@@ -234,9 +234,7 @@ async def test_a_poison_flood_stops_nothing_and_releases_nothing(
     watch = Broker(settings)
     verdicts = await watch.read_all(settings.topic("verdicts"))
     assert len(verdicts) == expected
-    released = {
-        (one.value, tuple(one.headers)[:-1]) for one in await watch.read_all(settings.topic("released"))
-    }
+    released = {(one.value, tuple(one.headers)[:-1]) for one in await watch.read_all(settings.topic("released"))}
     faulty = {(case.value, tuple(case.headers)) for case in poison}
     assert released, "good decisions go on"
     assert not released & faulty
