@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -16,6 +17,7 @@ from agents.errors import Misconfigured
 from orchestration import keys
 from orchestration.archive import Archive
 from orchestration.log_store import LogStore
+from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Make keys, verify evidence, prove one decision.")
 
@@ -54,12 +56,31 @@ def verify(
         list[Path] | None, typer.Option(help="A checkpoint that you kept (file or folder); may be repeated.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    topic: Annotated[bool, typer.Option("--topic", help="Compare with Kafka too (GOVERN_* says where it is).")] = False,
 ) -> None:
     """Check evidence offline. Exit status 0 all is well, 1 something is wrong, 2 the check could not be made."""
     given = [part for path in since or () for part in ("--since", str(path))]
-    raise typer.Exit(
-        standalone.main(["verify", str(folder), "--key", str(key), *given, *(["--json"] if as_json else [])])
-    )
+    status = standalone.main(["verify", str(folder), "--key", str(key), *given, *(["--json"] if as_json else [])])
+    if topic and status != 2:
+        status = max(status, asyncio.run(_against_topics(folder)))
+    raise typer.Exit(status)
+
+
+async def _against_topics(folder: Path) -> int:
+    """Print, for each log, how it and its topic agree; 1 where something is unexplained."""
+    from orchestration import deployment
+    from orchestration.topic_check import compare_all
+
+    settings = deployment.with_kafka(deployment.located(Settings()), typer.echo)
+    wrong = 0
+    async for log, found in compare_all(settings, LogStore(str(folder))):
+        gone = f", {found.by_retention} deleted by retention, {found.by_compaction} by compaction"
+        typer.echo(f"{log} against its topic: {found.same} the same{gone}, {found.pending} not audited yet")
+        for error in found.errors:
+            typer.echo(f"  ERROR {log}: {error}")
+        wrong += len(found.errors)
+    typer.echo(f"against Kafka: {wrong} unexplained" if wrong else "against Kafka: nothing unexplained")
+    return 1 if wrong else 0
 
 
 @app.command(epilog="Example: govern audit verifier --out verifier.pyz; python verifier.pyz verify DIR --key FILE")
