@@ -1,0 +1,191 @@
+"""The demo from an empty folder to the exit status: the same functions start it as `govern up`, and nothing is staged.
+
+It keeps everything in a folder and under a prefix of its own (`demo`), and empties that folder first; what was made
+before (by a run with --keep) is ended. Keys lie apart and stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from agents.configuration import Configuration
+from orchestration import config_files, deployment, keys, logs
+from orchestration.demo import check, flow, traffic
+from orchestration.demo.check import Outcome
+from orchestration.demo.flow import RATE, Place, Seen
+from orchestration.demo.model import Client, CreditModel, train
+from orchestration.demo.show import Screen, shown
+from orchestration.demo.traffic import Message
+from orchestration.settings import Settings
+from orchestration.supervisor import LaneRow
+
+PREFIX = "demo"
+OURS = ("kafka", "ray", "evidence", "archive", "published", "auditor", "replay", "up.json", "decision.json")
+"""What is in the demo's folder, and is emptied by its next run; its logs stay."""
+
+
+def settings_of(folder: Path) -> Settings:
+    """The demo's deployment; of the environment it only takes where keys lie."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    own = {
+        "prefix": PREFIX,
+        "data_dir": folder,
+        "keys_dir": Settings().keys_dir.parent / "demo-keys",
+        "publish": str(folder / "published"),
+        "audit_interval_ms": 1_000,
+        "snapshot_interval_ms": 1_000,
+    }
+    return deployment.located(Settings(**{**defaults, **own}))
+
+
+def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
+    """Run the whole demo; True where every check holds. What runs is ended on the way out, unless `keep`.
+
+    Raises GovernanceErrors of what it starts, each with its mend.
+    """
+    screen, settings, started = Screen(), settings_of(folder), time.monotonic()
+    logs.configure("demo", settings.data_dir / "logs")
+    configuration = config_files.load(_config())
+    screen.title(count)
+    _empty(screen, settings)
+    with _ended(screen, settings) as ended:
+        running, model, clients = _start(screen, settings, configuration)
+        seen = Seen(count)
+        rate = None if fast else RATE
+        with screen.live(seen):
+            going = flow.run(
+                running, model, clients, traffic.plan(count, len(clients)), rate, seen, lambda: screen.told(seen)
+            )
+            sent = asyncio.run(going)
+        outcome = _check(screen, running, sent)
+        _tell(screen, running, outcome, sent, keep)
+        ended(keep)
+    ok, took = all(one.ok for one in outcome.checks), f"{time.monotonic() - started:.0f} s in all"
+    screen.say(f"\nEverything held; {took}." if ok else f"\nNOT everything held, see ✗ above; {took}.", ok=ok)
+    return ok
+
+
+@contextmanager
+def _ended(screen: Screen, settings: Settings) -> Iterator[Callable[[bool], None]]:
+    """End on the way out, whatever the reason, everything that runs; unless it was told that it shall be kept."""
+    kept = False
+
+    def ended(keep: bool) -> None:
+        nonlocal kept
+        kept = keep
+
+    try:
+        yield ended
+    finally:
+        if not kept:
+            with screen.busy("ending Kafka, Ray and the lanes") as report:
+                deployment.take_down(settings, report)
+
+
+def _empty(screen: Screen, settings: Settings) -> None:
+    """End and remove what an earlier run left in the demo's folder; nothing else is touched."""
+    with screen.busy(f"emptying {shown(settings.data_dir)}") as report:
+        deployment.take_down(settings, report)
+        for name in OURS:
+            path = settings.data_dir / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _start(
+    screen: Screen, settings: Settings, configuration: Configuration
+) -> tuple[Settings, CreditModel, list[Client]]:
+    """Bring everything up; the model learns meanwhile."""
+    started = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train)
+        with screen.busy("starting") as report:
+            up = deployment.bring_up(settings, configuration, report=report)
+            status = deployment.wait_for_lanes(
+                up.control, lambda now: report(f"{sum(_runs(row) for row in now.lanes)} of {len(now.lanes)} lanes run")
+            )
+        took = time.monotonic() - started
+        screen.tick(
+            f"Apache Kafka, Ray, and {len(status.lanes)} lanes on {len(status.workers)} workers", f"{took:.0f} s"
+        )
+        rules = sum(len(policy.rules) for policy in configuration.policies)
+        screen.tick(f"{rules} rules of {shown(_config())}, in force as {configuration.digest()[:19]}")
+        model, clients = training.result()
+    screen.learnt(model, len(clients))
+    return up.settings, model, clients
+
+
+def _check(screen: Screen, settings: Settings, sent: dict[Place, Message]) -> Outcome:
+    """All checks, told one by one as they are made."""
+    auditor = settings.data_dir / "auditor"
+    with screen.busy("reading every record back from Kafka"):
+        outcome = check.counted(settings, sent)
+    screen.outcome(outcome)
+    screen.heading("Checks")
+    screen.checks(outcome.checks)
+    for what, make in (
+        ("waiting for the last checkpoints", lambda: check.settled(settings, sent)),
+        ("verifying the evidence", lambda: check.audited(settings, auditor)),
+        ("proving a verdict", lambda: check.proved(settings, outcome.example, auditor)),
+        ("judging a decision again", lambda: check.judged_again(settings, outcome.example)),
+    ):
+        with screen.busy(what):
+            found = make()
+        screen.checks([found])
+        outcome.checks.append(found)
+    return outcome
+
+
+def _tell(screen: Screen, settings: Settings, outcome: Outcome, sent: dict[Place, Message], keep: bool) -> None:
+    """Where everything lies, and what to try next."""
+    folder = settings.data_dir
+    partition, offset = (int(part) for part in outcome.example.rsplit("/", 2)[1:])
+    (folder / "decision.json").write_bytes(sent[partition, offset].value)
+    screen.heading("Where everything lies")
+    screen.places(
+        [
+            (shown(folder / "evidence"), "Merkle logs of every verdict and configuration, as files"),
+            (shown(folder / "published"), "their signed checkpoints, published elsewhere"),
+            (shown(folder / "auditor"), "the verifier in one file, the public key, the proof"),
+            (shown(folder / "archive"), "the decisions, byte for byte, as Parquet"),
+            (shown(folder / "kafka"), "Kafka's data: released, held, withheld, dead letters, flags"),
+            (shown(keys.paths(PREFIX, settings.keys_dir).signer.parent), "the operator's keys"),
+        ]
+    )
+    screen.heading("What to try next")
+    screen.commands(_next(settings, outcome, keep))
+
+
+def _next(settings: Settings, outcome: Outcome, keep: bool) -> list[str]:
+    folder, govern = shown(settings.data_dir), "govern" if shutil.which("govern") else shown(sys.argv[0])
+    auditor, rules = f"{folder}/auditor", shown(_config())
+    chunk = min((settings.data_dir / "archive").rglob("*.parquet"), default=settings.data_dir)
+    lines = [
+        f"export GOVERN_PREFIX={PREFIX} GOVERN_DATA_DIR={folder} GOVERN_KEYS_DIR={shown(settings.keys_dir)}",
+        f"{govern} policy explain {rules} --decision {folder}/decision.json",
+        f"{govern} replay {outcome.example}",
+        f"{govern} replay --decisions {shown(chunk)} --config {rules} --out {folder}/replay",
+        f"{govern} audit verify {folder}/evidence --key {auditor}/{PREFIX}.verifier --since {folder}/published",
+    ]
+    if keep:
+        return [*lines, f"{govern} status --watch", f"{govern} down        # it runs until then"]
+    return [*lines, f"{govern} up; {govern} status; {govern} down        # the same deployment again, where it stopped"]
+
+
+def _config() -> Path:
+    """The demo's configuration, as installed with the program."""
+    return Path(str(resources.files("config").joinpath("demo")))
+
+
+def _runs(row: LaneRow) -> bool:
+    return row.report.state in deployment.READY
