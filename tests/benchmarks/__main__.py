@@ -31,7 +31,7 @@ from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from tests.benchmarks import workload
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=120)
 INPUT = "bench.decisions"
 VARIANTS = ("pass-through", "policy-1", "policy-20", "policy-100", "policy-20+audit")
 LIMIT_PASS_THROUGH_US = 7.0
@@ -239,7 +239,24 @@ async def run(kafka: LocalKafka, folder: Path, options: argparse.Namespace) -> d
         for variant in ("pass-through", "policy-20"):
             latency[f"{variant} at {rate}/s"] = await bench.latency(variant, rate, options.seconds)
             console.print(f"latency, {variant} at {rate}/s: {latency[f'{variant} at {rate}/s']}")
-    return {"throughput": {name: one.median() for name, one in measured.items()}, "latency_ms": latency}
+    return {
+        "throughput": {name: one.median() for name, one in measured.items()},
+        "latency_ms": latency,
+        "merkle_leaves_per_cpu_second": _figure("from tests.benchmarks.bench_merkle import rate; print(rate())"),
+        "rules_us": {
+            f"{rules} rules, batches of {height}": _figure(
+                f"from tests.benchmarks.bench_rules import cost; print(cost({rules}, {height}))"
+            )
+            for rules, height in ((1, 5000), (20, 5000), (100, 5000), (20, 100))
+        },
+    }
+
+
+def _figure(code: str) -> float:
+    """A figure measured in a quiet process of its own."""
+    environment = os.environ | {"POLARS_MAX_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return round(float(done.stdout), 3)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -273,6 +290,9 @@ def show(found: dict[str, Any]) -> None:
     for name, one in found["latency_ms"].items():
         table.add_row(name, f"{one['p50']:.1f}", f"{one['p99']:.1f}", f"{one['seen']:,}")
     console.print(table)
+    console.print(f"Merkle: {found['merkle_leaves_per_cpu_second']:,.0f} leaves per CPU second")
+    for name, cost in found["rules_us"].items():
+        console.print(f"rules alone: {name}: {cost:.3f} µs a decision")
     if base["python_us"] > LIMIT_PASS_THROUGH_US:
         console.print(f"[red]INVALID: the pass-through took {base['python_us']:.2f} µs of Python CPU, above 7[/red]")
 
@@ -280,7 +300,7 @@ def show(found: dict[str, Any]) -> None:
 def main() -> None:
     """Measure and print; exit status 1 where the run is invalid."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=150_000, help="decisions a repetition")
+    parser.add_argument("--records", type=int, default=200_000, help="decisions a repetition")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--warm", type=int, default=500_000, help="messages before anything is timed")
     parser.add_argument("--seconds", type=float, default=15, help="of traffic for each latency")
