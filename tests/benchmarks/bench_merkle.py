@@ -1,4 +1,4 @@
-"""Merkle leaves per CPU second, from encoded entries in memory to bundle and tile bytes: `python -m tests.benchmarks.bench_merkle`.
+"""Merkle leaves per CPU second, from encoded entries to bundle and tile bytes: `python -m tests.benchmarks.bench_merkle`.
 
 Entries of real verdicts (about 900 bytes), batches of 5,000, one thread; the median of the rounds.
 """
