@@ -117,7 +117,7 @@ def compare(
         if data["effect"] is not None:
             outcome.effects[data["effect"]] += 1
     lost = [f"{position} has no verdict" for position in expected if position not in verdicts]
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in outcome.kinds.most_common())
+    kinds = ", ".join(f"{count:,} {_words(kind, count)}" for kind, count in outcome.kinds.most_common())
     outcome.checks.append(
         Check(
             f"each of {len(sent):,} records sent has exactly one verdict, and is what it was sent as: {kinds}",
@@ -157,6 +157,10 @@ def _as_sent(short: str, record: Record, first: Message) -> bool:
     theirs, ours = list(record.headers)[: len(first.headers)], dict(list(record.headers)[len(first.headers) :])
     key = base64.b64decode(ours.get("govern-key") or b"") if short == "held" else record.key
     return (record.value, theirs, key) == (first.value, list(first.headers), first.key)
+
+
+def _words(kind: str, count: int) -> str:
+    return f"{kind}s" if count != 1 and kind in ("decision", "duplicate", "conflict") else kind
 
 
 def _route(data: Mapping[str, Any]) -> str | None:

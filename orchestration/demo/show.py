@@ -88,7 +88,7 @@ class Screen:
 
     def told(self, seen: Seen) -> None:
         """Something changed; without a terminal this is a line every few seconds."""
-        if not self.console.is_terminal and time.monotonic() - self._said > LINE_S:
+        if not self.console.is_terminal and seen.judged and time.monotonic() - self._said > LINE_S:
             self._said = time.monotonic()
             self.console.print(_line(seen))
 
@@ -203,11 +203,8 @@ def _when(ms: int) -> str:
 
 
 def _line(seen: Seen) -> str:
-    effects = ", ".join(f"{name} {count:,}" for name, count in sorted(seen.effects.items()))
-    return (
-        f"  {seen.seconds:5.1f} s  sent {seen.sent:,}, judged {seen.judged:,}, {seen.waiting:,} wait; {effects}; "
-        f"{seen.flagged:,} flags"
-    )
+    effects = ", ".join(f"{name} {seen.effects[name]:,}" for name in WORDS if seen.effects[name])
+    return f"  {seen.seconds:3.0f} s: {seen.sent:,} sent, {seen.waiting:,} wait; {effects}; {seen.flagged:,} flags"
 
 
 def _rules(outcome: Outcome) -> Table:
@@ -215,8 +212,8 @@ def _rules(outcome: Outcome) -> Table:
     table.add_column("rule", no_wrap=True)
     table.add_column("effect", no_wrap=True)
     table.add_column("count", justify="right", no_wrap=True)
-    table.add_column("example", no_wrap=True)
-    table.add_column("what it says there", overflow="fold")
+    table.add_column("for example", no_wrap=True)
+    table.add_column("where it says", overflow="fold")
     for name, hit in sorted(outcome.rules.items(), key=lambda item: (-item[1].count, item[0])):
         words = hit.text or ("recorded only: its policy is in audit mode" if not hit.applied else "")
         colour = COLOURS.get(hit.effect, "default") if hit.applied else "dim"
@@ -225,5 +222,5 @@ def _rules(outcome: Outcome) -> Table:
 
 
 def _short(position: str) -> str:
-    """Without the topic, which is the same for all: partition/offset."""
+    """Without the topic, which is the same for all: partition and offset."""
     return position.split("/", 1)[-1]

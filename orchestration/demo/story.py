@@ -19,7 +19,7 @@ from pathlib import Path
 from agents.configuration import Configuration
 from orchestration import config_files, deployment, keys, logs
 from orchestration.demo import check, flow, traffic
-from orchestration.demo.check import Outcome
+from orchestration.demo.check import Check, Outcome
 from orchestration.demo.flow import RATE, Place, Seen
 from orchestration.demo.model import Client, CreditModel, train
 from orchestration.demo.show import Screen, shown
@@ -133,12 +133,13 @@ def _check(screen: Screen, settings: Settings, sent: dict[Place, Message]) -> Ou
     screen.outcome(outcome)
     screen.heading("Checks")
     screen.checks(outcome.checks)
-    for what, make in (
+    steps: list[tuple[str, Callable[[], Check]]] = [
         ("waiting for the last checkpoints", lambda: check.settled(settings, sent)),
         ("verifying the evidence", lambda: check.audited(settings, auditor)),
         ("proving a verdict", lambda: check.proved(settings, outcome.example, auditor)),
         ("judging a decision again", lambda: check.judged_again(settings, outcome.example)),
-    ):
+    ]
+    for what, make in steps:
         with screen.busy(what):
             found = make()
         screen.checks([found])
@@ -167,19 +168,22 @@ def _tell(screen: Screen, settings: Settings, outcome: Outcome, sent: dict[Place
 
 
 def _next(settings: Settings, outcome: Outcome, keep: bool) -> list[str]:
-    folder, govern = shown(settings.data_dir), "govern" if shutil.which("govern") else shown(sys.argv[0])
-    auditor, rules = f"{folder}/auditor", shown(_config())
-    chunk = min((settings.data_dir / "archive").rglob("*.parquet"), default=settings.data_dir)
-    lines = [
-        f"export GOVERN_PREFIX={PREFIX} GOVERN_DATA_DIR={folder} GOVERN_KEYS_DIR={shown(settings.keys_dir)}",
-        f"{govern} policy explain {rules} --decision {folder}/decision.json",
-        f"{govern} replay {outcome.example}",
-        f"{govern} replay --decisions {shown(chunk)} --config {rules} --out {folder}/replay",
-        f"{govern} audit verify {folder}/evidence --key {auditor}/{PREFIX}.verifier --since {folder}/published",
+    """Command lines that work as they stand, typed where the demo was."""
+    folder, rules = shown(settings.data_dir), shown(_config())
+    chunk = min((settings.data_dir / "archive").rglob("*.parquet"))
+    named = f"GOVERN_PREFIX={PREFIX} GOVERN_DATA_DIR={folder} GOVERN_KEYS_DIR={shown(settings.keys_dir)}"
+    found = shutil.which("govern")
+    path = "" if found else f"PATH={Path(sys.argv[0]).absolute().parent}:$PATH "
+    running = "govern status --watch" if keep else "govern up; govern status"
+    return [
+        f"export {path}{named}",
+        f"govern policy explain {rules} --decision {folder}/decision.json",
+        f"govern replay {outcome.example}",
+        f"govern replay --decisions {shown(chunk)} --config {rules} --out {folder}/replay",
+        f"govern audit verify {folder}/evidence --key {folder}/auditor/{PREFIX}.verifier --since {folder}/published",
+        f"{running}; govern down        # "
+        + ("it runs until then" if keep else "the same deployment again, where it stopped"),
     ]
-    if keep:
-        return [*lines, f"{govern} status --watch", f"{govern} down        # it runs until then"]
-    return [*lines, f"{govern} up; {govern} status; {govern} down        # the same deployment again, where it stopped"]
 
 
 def _config() -> Path:
