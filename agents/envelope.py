@@ -24,6 +24,8 @@ _TYPE = "content-type"
 def check_record(record: Record) -> None:
     """Raise Malformed for a forged header or an over-long key."""
     for name, _ in record.headers:
+        if not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name):
+            raise Malformed("a header's name is not UTF-8", "bad-header-name")
         if name.lower().startswith(OWN_HEADERS):
             raise Malformed(f"a producer's record must not have headers that start with `{OWN_HEADERS}`", "own-header")
     if record.key is not None and len(record.key) > KEY_LIMIT:

@@ -22,7 +22,7 @@ from agents.errors import GovernanceError, Inconsistent
 from agents.records import Plain, Record
 from orchestration.log_store import LogStore
 
-_HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
+_HEADERS = pl.List(pl.Struct({"name": pl.Binary, "value": pl.Binary}))
 _SCHEMA = pl.Schema(
     [("offset", pl.Int64), ("timestamp", pl.Int64), ("key", pl.Binary), ("headers", _HEADERS), ("value", pl.Binary)]
 )
@@ -72,7 +72,7 @@ class Archive:
                 continue
             frame = self._frame(topic, partition, chunk).filter((pl.col("offset") >= start) & (pl.col("offset") < end))
             for offset, timestamp, key, headers, value in frame.iter_rows():
-                pairs = tuple((header["name"], header["value"]) for header in headers)
+                pairs = tuple((header["name"].decode(errors="surrogateescape"), header["value"]) for header in headers)
                 yield Plain(topic, partition, offset, timestamp, key, value, pairs)
             start = chunk[1] + 1  # a chunk is complete: what overlaps it tells nothing new up to here
 
@@ -146,7 +146,10 @@ def _parquet(records: Sequence[Record]) -> bytes:
         "offset": [record.offset for record in records],
         "timestamp": [record.timestamp for record in records],
         "key": [record.key for record in records],
-        "headers": [[{"name": name, "value": data} for name, data in record.headers] for record in records],
+        "headers": [
+            [{"name": name.encode(errors="surrogateescape"), "value": data} for name, data in record.headers]
+            for record in records
+        ],
         "value": [record.value for record in records],
     }
     out = io.BytesIO()

@@ -27,6 +27,7 @@ from agents.policy.times import iso
 from agents.records import Header, Record
 from orchestration.kafka import Broker, close, fate, read_range, sort_error
 from orchestration.kill_points import KillPoints, Point, die
+from orchestration.odd_headers import is_odd_header, read_tolerantly
 
 log = logging.getLogger("governance.lane")
 
@@ -204,6 +205,9 @@ class Lane:
             raise
         except BaseException as error:  # the lane's edge: whatever it is becomes Retryable, Poison or Fatal
             cause = fate(self._producer) if self._producer is not None else None
+            if is_odd_header(error):
+                read_tolerantly()
+                cause = Retryable("a record has a header whose name is not UTF-8: reading it with the tolerant parser")
             sorted_error = sort_error(cause or error)
             if not isinstance(sorted_error, Fenced):
                 await self._abort()

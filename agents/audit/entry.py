@@ -128,7 +128,7 @@ def _prefix(topic: str, partition: int) -> bytes:
 def _name(name: str) -> bytes:
     if len(_names) >= _CACHE:
         _names.clear()
-    data = name.encode()
+    data = name.encode(errors="surrogateescape")  # a producer's name may not be UTF-8: its bytes, then
     made = _names[name] = _count(len(data)) + data
     return made
 

@@ -364,19 +364,23 @@ class PolicyAgent:
         """A record that is not simply released: with the reason, so that whoever gets it can act."""
         verdict: Header = ("govern-verdict", name + b"/gate")
         if fault is not None:
-            facts = {
+            facts: dict[str, object] = {
                 "kind": fault.kind.value,
                 "reason": fault.reason,
                 "detail": fault.detail,
                 "timestamp": record.timestamp,
             }
-            return record.key, record.value, [*record.headers, verdict, ("govern-fault", _json(facts))]
+            headers = record.headers
+            if fault.reason == "bad-header-name":  # no client can write such names: they go along as base64
+                facts["headers"] = [[_base64(name.encode(errors="surrogateescape")), _base64(v)] for name, v in headers]
+                headers = ()
+            return record.key, record.value, [*headers, verdict, ("govern-fault", _json(facts))]
         reasons: Header = ("govern-reasons", _json(self._told(record, outcome, standing)))
         if outcome.route == "held":
-            headers = [*record.headers, verdict, reasons]
+            told = [*record.headers, verdict, reasons]
             if record.key is not None:
-                headers.append(("govern-key", base64.b64encode(record.key)))
-            return name, record.value, headers
+                told.append(("govern-key", base64.b64encode(record.key)))
+            return name, record.value, told
         return record.key, record.value, [*record.headers, verdict, reasons]
 
     def _told(self, record: Record, outcome: Outcome, standing: Standing) -> list[dict[str, str]]:
@@ -411,6 +415,10 @@ CONFLICT = "the same id was published before with other content"
 def flag_fault(flags: FlagBook, cause: str, model: str | None, version: str | None, offset: int, detail: str) -> None:
     """Count a record that is itself at fault."""
     flags.add(cause, model, version, offset, severity=Severity.WARNING, effect=Effect.BLOCK, reason=lambda: detail)
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
 
 
 def _json(value: object) -> bytes:

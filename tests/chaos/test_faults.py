@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from agents.errors import Fenced, OffsetsLost
 from orchestration import config_files, config_topic, keys, topics
@@ -286,3 +290,41 @@ async def test_without_a_configuration_nothing_is_decided_and_the_lane_says_what
         await config_topic.apply(settings, config_files.load(campaign.CONFIG))
         await until(lambda: lane.status.records >= 50)
     await verify(settings, sent)
+
+
+async def test_a_header_name_that_is_no_text_is_dead_lettered_and_stops_no_lane(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    sent = await send(settings, 100)
+    topic = settings.topic("decisions")
+    good = json.dumps(json.loads(next(stream.decisions(77))[1] or b"{}")).encode()
+    async with AIOKafkaProducer(**settings.client()) as producer:
+        batch = producer.create_batch()
+        batch.append(key=b"k", value=good, timestamp=None, headers=[("marker-marker", b"v")])
+        batch.close()
+        future = await producer.send_batch(_with_odd_name(batch), topic, partition=0)
+        odd = await future
+    sent += await send(settings, 100, seed=2)
+    await campaign.drain(settings, [policy(settings)])
+    watch = Broker(settings)
+    verdicts = await watch.read_all(settings.topic("verdicts"))
+    assert len(verdicts) == 201
+    dead = [dict(one.headers) for one in await watch.read_all(settings.topic("dead-letters"))]
+    faults = [json.loads(one["govern-fault"]) for one in dead]
+    named = [one for one in faults if one["reason"] == "bad-header-name"]
+    assert [base64.b64decode(name) for one in named for name, _ in one["headers"]] == [b"marker-\xffarker"]
+    assert f"{topic}/0/{odd.offset}/gate".encode() in [one["govern-verdict"] for one in dead]
+
+
+def _with_odd_name(batch: BatchBuilder) -> BatchBuilder:
+    """A batch, as a client in another language might write it: one header's name is not UTF-8."""
+    built = batch._build
+
+    def build() -> bytes:
+        data = bytearray(built()).replace(b"marker-marker", b"marker-\xffarker")
+        struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
+        return bytes(data)
+
+    batch._build = build  # type: ignore[method-assign]
+    return batch
