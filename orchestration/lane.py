@@ -34,6 +34,7 @@ log = logging.getLogger("governance.lane")
 IDLE_MS = 100  # how long a fetch waits when nothing is there; also how soon an idle lane sees a new configuration
 RECOMMIT_S = 86_400.0  # offsets of manually assigned partitions expire after 7 days without a commit
 WAIT_FOR_STANDING_S = 0.25
+RECOVERY_S = 15.0
 
 Message = tuple[bytes | None, bytes | None, Sequence[Header]]
 Outputs = Mapping[tuple[str, int], Sequence[Message]]
@@ -262,10 +263,7 @@ class Lane:
         await self._fits(self._producer)
         committed = (await self.broker.committed(self.name.group, [self._place])).get(tuple(self._place))
         self._consumer = await self.broker.consumer(tuple(self._place))
-        begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
-        end = (await self._consumer.end_offsets([self._place]))[self._place]
-        snapshot = await self._read_snapshot(surely=committed is None)
-        offset = self._first_offset(committed, snapshot, begin, end)
+        offset, snapshot, begin = await self._resume_from(committed)
         await self._open_standing()
         work = self.make(await self._stands.poll() if self._stands else None)
         work.restore(snapshot)
@@ -288,24 +286,41 @@ class Lane:
                 f"set GOVERN_PARTITIONS={count} and add partitions (`govern topics plan` prints them)"
             )
 
-    def _first_offset(self, committed: int | None, snapshot: SnapshotData | None, begin: int, end: int) -> int:
+    async def _resume_from(self, committed: int | None) -> tuple[int, SnapshotData | None, int]:
+        """Where to go on: the offset, the snapshot to start from, and the topic's first offset.
+
+        A broker that was killed shows its newest records only some moments after it is back: what seems to be missing
+        at the end of a topic is lost only if it stays so.
+        """
+        assert self._consumer is not None
+        until = time.monotonic() + RECOVERY_S
+        while True:
+            begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
+            end = (await self._consumer.end_offsets([self._place]))[self._place]
+            snapshot = await self._read_snapshot(surely=committed is None)
+            if committed is None and snapshot is None:
+                return begin, None, begin
+            if committed is not None and snapshot is not None and begin <= committed <= end:
+                return committed, snapshot, begin
+            if time.monotonic() > until or committed is None or committed < begin:
+                raise OffsetsLost(self._lost(committed, begin, end))
+            self.status.detail = "the topic ends before what was committed: waiting for the broker to recover"
+            await asyncio.sleep(0.5)
+
+    def _lost(self, committed: int | None, begin: int, end: int) -> str:
         if committed is None:
-            if snapshot is not None:
-                raise OffsetsLost(
-                    f"{self.name} has written before, but its committed offset is gone; when you know why, put it back: "
-                    f"kafka-consumer-groups.sh --reset-offsets --execute --group {self.name.group} "
-                    f"--topic {self.name.topic}:{self.name.partition} --to-offset N, with N = the `govern-seq` + 1 of its "
-                    "last verdict counted from the first record"
-                )
-            return begin
-        if snapshot is None:
-            raise OffsetsLost(f"{self.name} has a committed offset but no snapshot on {self._snapshots}")
-        if not begin <= committed <= end:
-            raise OffsetsLost(
-                f"{self.name} must read from offset {committed}, but {self.name.topic}/{self.name.partition} holds "
-                f"{begin} to {end}: records were deleted before they were judged"
+            return (
+                f"{self.name} has written before, but its committed offset is gone; when you know why, put it back: "
+                f"kafka-consumer-groups.sh --reset-offsets --execute --group {self.name.group} "
+                f"--topic {self.name.topic}:{self.name.partition} --to-offset N, with N = the offset after that of the "
+                "decision which its last verdict names"
             )
-        return committed
+        if begin <= committed <= end:
+            return f"{self.name} has a committed offset but no snapshot on {self._snapshots}"
+        return (
+            f"{self.name} must read from offset {committed}, but {self.name.topic}/{self.name.partition} holds "
+            f"{begin} to {end}: records were deleted before they were judged"
+        )
 
     async def _open_standing(self) -> None:
         if self.standing is None:

@@ -75,7 +75,7 @@ class Outcome:
     rules: dict[str, RuleHit] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     example: str = ""
-    """Position of a decision that met with the strictest effect there was."""
+    """Position of a decision that met with the strictest effect there was, for its most frequent reason."""
 
 
 def counted(settings: Settings, sent: Mapping[Place, Message]) -> Outcome:
@@ -193,7 +193,7 @@ def _explain(
             hit_by.position = f"{data['topic']}/{data['partition']}/{data['first_offset']}"
             hit_by.text = data["reason"]
     applied = [hit for hit in outcome.rules.values() if hit.applied and verdicts[hit.position]["kind"] == "decision"]
-    applied.sort(key=lambda hit: list(ROUTES).index(hit.effect), reverse=True)
+    applied.sort(key=lambda hit: (list(ROUTES).index(hit.effect), hit.count), reverse=True)
     outcome.example = applied[0].position if applied else next(iter(verdicts), "")
 
 
