@@ -20,10 +20,10 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from agents.errors import Misconfigured, Retryable
-from orchestration.lane import LaneName
 from orchestration.planning import Condition, WorkerView
 from orchestration.settings import Settings
 from orchestration.supervisor import Status, Supervisor, WorkerRow
+from orchestration.work import LaneName
 from orchestration.worker import Health, Worker, machine
 
 log = logging.getLogger("governance.actors")

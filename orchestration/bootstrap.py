@@ -16,11 +16,12 @@ from orchestration import keys
 from orchestration.archive import Archive
 from orchestration.evidence import ArchiveWork, AuditWork
 from orchestration.kafka import Broker
-from orchestration.lane import Lane, LaneName, Pace, Work
+from orchestration.lane import Lane
 from orchestration.log_store import LogStore
 from orchestration.settings import Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
+from orchestration.work import LaneName, Pace, Work
 
 AUDIT_BATCH = 50_000
 ARCHIVE_BATCH = 20_000

@@ -14,8 +14,8 @@ from agents.audit.notes import Checkpoint, Signer
 from agents.audit.tiles import LogState, load
 from agents.events import SnapshotData
 from agents.records import Record
-from orchestration.lane import Outputs
 from orchestration.log_store import LogStore, publish
+from orchestration.work import Outputs
 
 
 class AuditWork:

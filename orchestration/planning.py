@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestration.lane import LaneName
+from orchestration.work import LaneName
 from orchestration.worker import LaneReport
 
 Condition = Literal["alive", "silent", "unheard", "pending", "dead"]

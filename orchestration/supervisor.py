@@ -18,10 +18,10 @@ from typing import Protocol
 
 from agents.configuration import Configuration
 from orchestration import logs
-from orchestration.lane import LaneName
 from orchestration.planning import HEALED_S, Wait, WorkerView, plan, wait_after
 from orchestration.settings import Settings
 from orchestration.ticks import InForce, Pulse
+from orchestration.work import LaneName
 from orchestration.worker import LaneReport, find_factory
 
 log = logging.getLogger("governance.supervisor")

@@ -26,8 +26,9 @@ import psutil
 
 from agents.errors import GovernanceError, Retryable
 from orchestration import logs
-from orchestration.lane import Lane, LaneName, LaneStatus
+from orchestration.lane import Lane
 from orchestration.settings import Settings
+from orchestration.work import LaneName, LaneStatus
 
 log = logging.getLogger("governance.worker")
 

@@ -7,8 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 
-from orchestration.lane import LaneName
 from orchestration.settings import Settings
+from orchestration.work import LaneName
 from tests.benchmarks.lanes import lanes, pass_through
 
 

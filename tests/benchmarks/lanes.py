@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from orchestration.kafka import Broker, close
-from orchestration.lane import Lane, LaneName, _append
+from orchestration.lane import Lane, _append
 from orchestration.settings import Settings
+from orchestration.work import LaneName
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents.audit.agent import CHECKPOINTS
 from orchestration import config_files, config_topic, keys, topics
 from orchestration.kill_points import IN_TRANSACTION, POINTS
-from orchestration.lane import LaneName
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
+from orchestration.work import LaneName
 from tests.chaos import checker, lives, stream
 
 CONFIG = Path(__file__).parent / "config"

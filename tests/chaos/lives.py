@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 
-from orchestration.lane import LaneName
 from orchestration.settings import Settings
+from orchestration.work import LaneName
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["orchestration.bootstrap"])

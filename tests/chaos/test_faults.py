@@ -24,9 +24,10 @@ from agents.errors import Fenced, OffsetsLost
 from orchestration import config_files, config_topic, keys, topics
 from orchestration.bootstrap import make_lane
 from orchestration.kafka import Broker
-from orchestration.lane import Lane, LaneName
+from orchestration.lane import Lane
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
+from orchestration.work import LaneName
 from tests.chaos import campaign, checker, lives, stream
 from tests.poison import CORPUS
 

@@ -10,8 +10,9 @@ from agents.errors import Misconfigured
 from agents.events import SnapshotData
 from agents.records import Record
 from orchestration.kafka import Broker
-from orchestration.lane import Lane, LaneName, Outputs, Pace
+from orchestration.lane import Lane
 from orchestration.settings import Settings
+from orchestration.work import LaneName, Outputs, Pace
 
 PARTITIONS = 6
 

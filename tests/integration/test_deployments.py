@@ -134,7 +134,7 @@ async def test_a_topic_with_more_partitions_than_verdicts_is_refused_by_name(
     await admin.create_topics([NewTopic(f"{prefix}-scores", 3, 1)])
     await admin.close()
     from orchestration.bootstrap import make_lane
-    from orchestration.lane import LaneName
+    from orchestration.work import LaneName
 
     lane = make_lane(settings, LaneName(prefix, "policy", f"{prefix}-scores", 0))
     with pytest.raises(Misconfigured, match="GOVERN_PARTITIONS=3"):

@@ -7,8 +7,8 @@ import time
 
 from agents.configuration import Configuration
 from agents.errors import Fatal, Fenced, Misconfigured
-from orchestration.lane import LaneName, LaneStatus
 from orchestration.settings import Settings
+from orchestration.work import LaneName, LaneStatus
 
 running: set[tuple[str, int]] = set()
 """(lane, id of its object) of what runs now in this process."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.lane import LaneName
 from orchestration.planning import RETRY_S, SETTLED_S, Plan, Wait, WorkerView, assign, plan, wait_after
+from orchestration.work import LaneName
 from orchestration.worker import LaneReport
 
 STATES = ("starting", "waiting", "running", "retrying", "stopping", "stuck", "failed", "fenced", "stopped")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from agents.configuration import Configuration
-from orchestration.lane import LaneName
 from orchestration.planning import WorkerView
 from orchestration.settings import Settings
 from orchestration.supervisor import Status, Supervisor, WorkerRow, fingerprint
 from orchestration.ticks import InForce
+from orchestration.work import LaneName
 from orchestration.worker import Worker
 from tests.unit.supervision.lanes import running
 

@@ -1,0 +1,121 @@
+"""What a lane runs and what it is told: its name and pace, the work inside it, what stands around it, how it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from agents.errors import Poison
+from agents.events import SnapshotData
+from agents.records import Header, Record
+
+Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+Outputs = Mapping[tuple[str, int], Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneName:
+    """Which lane; `topic` is the full Kafka name of its main topic."""
+
+    prefix: str
+    agent: str
+    topic: str
+    partition: int
+
+    @property
+    def transactional_id(self) -> str:
+        return f"{self.prefix}.{self.agent}.{self.topic}.{self.partition}"
+
+    @property
+    def group(self) -> str:
+        return f"{self.prefix}.{self.agent}"
+
+    def __str__(self) -> str:
+        return f"{self.agent}/{self.topic}/{self.partition}"
+
+
+class Work(Protocol):
+    """What a lane runs. A new one is made at every start; on any failure it is thrown away with all it remembers."""
+
+    @property
+    def reach(self) -> int:
+        """How many committed records before the committed offset it must see again at a start (0: none)."""
+
+    @property
+    def durable(self) -> bool:
+        """True where `prepare` and `settle` write files; they then run in a thread of their own."""
+
+    @property
+    def snapshot_due(self) -> bool:
+        """True where the next transaction must carry a snapshot whatever the clock says."""
+
+    def restore(self, snapshot: SnapshotData | None) -> None:
+        """Take the state of a snapshot; None: this lane has never committed anything."""
+
+    def recall(self, records: Sequence[Record]) -> None:
+        """See records from before the snapshot again (at most `reach`), for what only looks back."""
+
+    def fold(self, records: Sequence[Record]) -> None:
+        """Take records between the snapshot and the committed offset into the state, without output."""
+
+    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
+        """Step 3, pure: what this batch writes, by (full topic name, partition)."""
+
+    def prepare(self) -> None:
+        """Make durable outside Kafka what the transaction will refer to; idempotent. Runs before the transaction."""
+
+    def settle(self) -> None:
+        """Finish outside Kafka what the committed transaction allows; idempotent, repeated at a start if it was cut off."""
+
+    def snapshot(self) -> SnapshotData | None:
+        """The present state without lane, offsets; None where this agent keeps none beyond its outputs."""
+
+
+class Standing(Protocol):
+    """The standing topics as a lane sees them between two batches."""
+
+    async def open(self) -> None:
+        """Read config, signals and safeguards to the ends seen now; raises NotReady without a configuration."""
+
+    async def poll(self) -> Any:
+        """What stands now, with its as_of: never blocks."""
+
+    refused: list[Poison]
+    """Records that break the contract and are not followed; the lane flags them and empties the list."""
+
+    async def close(self) -> None:
+        """Give the connection back."""
+
+
+@dataclass
+class LaneStatus:
+    """What `govern status` shows of a lane; plain values only."""
+
+    lane: str
+    state: str = "starting"
+    """starting, waiting, running, retrying, stopped, fenced, failed."""
+    detail: str = ""
+    next_offset: int = 0
+    lag: int = 0
+    records: int = 0
+    transactions: int = 0
+    restarts: int = 0
+    configuration: str | None = None
+    committed_at: float = 0.0
+    """Seconds since 1970, UTC, of the last commit; 0 before the first."""
+    turned_at: float = 0.0
+    """The process's monotonic clock when the loop last turned, in seconds: its heartbeat."""
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a batch is complete: by size, or by age since its first record."""
+
+    records: int
+    age_ms: int
+    snapshot_ms: int
+    commit_timeout_s: float = 10.0
