@@ -30,6 +30,7 @@ from agents.records import Header, Record
 Message = tuple[bytes | None, bytes | None, Sequence[Header]]
 ROUTES = {Effect.ALLOW: "released", Effect.LOG: "released", Effect.HOLD: "held", Effect.BLOCK: "withheld"}
 DEAD = "dead-letters"
+ROOM = 12_000  # bytes of rendered reasons in a header; another as much for the names of rules without a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,16 +385,21 @@ class PolicyAgent:
         return record.key, record.value, [*record.headers, verdict, reasons]
 
     def _told(self, record: Record, outcome: Outcome, standing: Standing) -> list[dict[str, str]]:
+        """The applied reasons in words; texts stop where the room that outputs have for our headers would."""
         row: Mapping[str, object] | None = None
-        told = []
+        told, room = [], ROOM
         for reason in outcome.reasons:
             if not reason.applied:
                 continue
+            text = ""
             if reason.rule == "record/conflict":
                 text = CONFLICT
-            else:
+            elif room > 0:
                 row = self._reader.row(record) if row is None else row
                 text = standing.render(reason, row)
+            room -= len(text.encode()) + len(reason.rule) + 40
+            if room < -ROOM:
+                break
             told.append({"rule": reason.rule, "effect": reason.effect.value, "text": text})
         return told
 

@@ -245,6 +245,23 @@ async def test_a_poison_flood_stops_nothing_and_releases_nothing(
     assert not released & faulty
 
 
+async def test_the_largest_record_that_kafka_takes_is_held_whole(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    event = json.loads(next(stream.decisions(3))[1] or b"{}")
+    event["data"]["output"] |= {"confidence": 0.1, "score": 0.5}
+    key = b"k" * 60_000
+    room = settings.max_record_bytes - len(json.dumps(event)) - len(key) - 200
+    event["data"]["note"] = "x" * room
+    value = json.dumps(event).encode()
+    async with AIOKafkaProducer(**settings.client(), max_request_size=2_000_000, max_batch_size=1_100_000) as producer:
+        done = await producer.send_and_wait(settings.topic("decisions"), value, key=key, partition=0)
+    assert len(value) + len(key) > settings.max_record_bytes - 1000
+    view = await verify(settings, [checker.Seen(0, done.offset, key, value)])
+    assert [len(one.value or b"") for one in view.topics["held"]] == [len(value)]
+
+
 async def test_a_lane_ten_times_too_slow_falls_behind_visibly_and_catches_up(
     broker: LocalKafka, tmp_path: Path, prefix: str
 ) -> None:
