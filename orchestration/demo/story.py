@@ -24,6 +24,7 @@ from orchestration.demo.flow import RATE, Place, Seen
 from orchestration.demo.model import Client, CreditModel, train
 from orchestration.demo.show import Screen, shown
 from orchestration.demo.traffic import Message
+from orchestration.local_ray import LocalRay
 from orchestration.settings import Settings
 from orchestration.supervisor import LaneRow
 
@@ -87,19 +88,30 @@ def _ended(screen: Screen, settings: Settings) -> Iterator[Callable[[bool], None
     finally:
         if not kept:
             with screen.busy("ending Kafka, Ray and the lanes") as report:
-                deployment.take_down(settings, report)
+                try:
+                    deployment.take_down(settings, report)
+                finally:
+                    _stop(settings)  # where draining failed, nothing is left all the same
 
 
 def _empty(screen: Screen, settings: Settings) -> None:
     """End and remove what an earlier run left in the demo's folder; nothing else is touched."""
-    with screen.busy(f"emptying {shown(settings.data_dir)}") as report:
-        deployment.take_down(settings, report)
+    with screen.busy(f"emptying {shown(settings.data_dir)}"):
+        _stop(settings)
         for name in OURS:
             path = settings.data_dir / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _stop(settings: Settings) -> None:
+    """End the demo's own Ray and Kafka, if they run, without draining: what they hold is finished with, or thrown away."""
+    LocalRay(settings.data_dir / "ray").stop()
+    kafka = deployment.local_kafka(settings)
+    if kafka is not None and kafka.pids:
+        kafka.stop()
 
 
 def _start(
