@@ -23,7 +23,7 @@ from agents.records import Plain, Record
 from orchestration.log_store import LogStore
 
 _HEADERS = pl.List(pl.Struct({"name": pl.Binary, "value": pl.Binary}))
-_SCHEMA = pl.Schema(
+SCHEMA = pl.Schema(
     [("offset", pl.Int64), ("timestamp", pl.Int64), ("key", pl.Binary), ("headers", _HEADERS), ("value", pl.Binary)]
 )
 _NAME = re.compile(r"(\d{20})-(\d{20})\.parquet")
@@ -71,9 +71,7 @@ class Archive:
             if chunk[1] < start or chunk[0] >= end:
                 continue
             frame = self._frame(topic, partition, chunk).filter((pl.col("offset") >= start) & (pl.col("offset") < end))
-            for offset, timestamp, key, headers, value in frame.iter_rows():
-                pairs = tuple((header["name"].decode(errors="surrogateescape"), header["value"]) for header in headers)
-                yield Plain(topic, partition, offset, timestamp, key, value, pairs)
+            yield from records_of(frame, topic, partition)
             start = chunk[1] + 1  # a chunk is complete: what overlaps it tells nothing new up to here
 
     def offset_before(self, topic: str, partition: int, end: int, count: int) -> int:
@@ -137,6 +135,13 @@ class Archive:
             raise Inconsistent(f"the archive's {path} is damaged: {error}; restore it from its copy") from error
 
 
+def records_of(frame: pl.DataFrame, topic: str, partition: int) -> Iterator[Plain]:
+    """The records of an archive file's rows."""
+    for offset, timestamp, key, headers, value in frame.select(list(SCHEMA)).iter_rows():
+        pairs = tuple((one["name"].decode(errors="surrogateescape"), one["value"]) for one in headers)
+        yield Plain(topic, partition, offset, timestamp, key, value, pairs)
+
+
 def _path(topic: str, partition: int, chunk: Chunk) -> str:
     return f"{topic}/{partition}/{chunk[0]:020d}-{chunk[1]:020d}.parquet"
 
@@ -153,5 +158,5 @@ def _parquet(records: Sequence[Record]) -> bytes:
         "value": [record.value for record in records],
     }
     out = io.BytesIO()
-    pl.DataFrame(rows, schema=_SCHEMA).write_parquet(out, compression="zstd", statistics=True)
+    pl.DataFrame(rows, schema=SCHEMA).write_parquet(out, compression="zstd", statistics=True)
     return out.getvalue()

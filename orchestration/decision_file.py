@@ -19,11 +19,11 @@ from agents.decoding import FAILURES, VALUE_LIMIT
 from agents.errors import Misconfigured
 from agents.records import Plain
 from agents.timestamps import milliseconds
+from orchestration.archive import SCHEMA, records_of
 
 TOPIC, PARTITION = "file", 0
 BATCH = 5_000
 _MAGIC = b"PAR1"
-_COLUMNS = ("offset", "timestamp", "key", "headers", "value")
 
 Progress = Callable[[float], None]
 """Told the share of the file that was read, 0 to 1."""
@@ -88,18 +88,16 @@ def _time(line: bytes) -> int:
 def _of_parquet(path: Path, progress: Progress) -> Iterator[list[Plain]]:
     try:
         lazy = pl.scan_parquet(path)
-        missing = [name for name in _COLUMNS if name not in lazy.collect_schema()]
-        rows = 0 if missing else int(lazy.select(pl.len()).collect().item())
+        found = lazy.collect_schema()
+        wrong = [name for name in SCHEMA if found.get(name) != SCHEMA[name]]
+        rows = 0 if wrong else int(lazy.select(pl.len()).collect().item())
     except pl.exceptions.PolarsError as error:
         raise Misconfigured(f"{path} is damaged: {error}; restore it from its copy") from error
-    if missing:
-        raise Misconfigured(f"{path} has no column {missing[0]!r}; give NDJSON, or a Parquet file of the archive")
+    if wrong:
+        raise Misconfigured(
+            f"{path} has no column {wrong[0]!r} of type {SCHEMA[wrong[0]]}; give NDJSON, or a Parquet file of the archive"
+        )
     for start in range(0, rows, BATCH):
-        frame = lazy.select(_COLUMNS).slice(start, BATCH).collect()
-        yield [
-            Plain(
-                TOPIC, PARTITION, offset, timestamp, key, value, tuple((one["name"], one["value"]) for one in headers)
-            )
-            for offset, timestamp, key, headers, value in frame.iter_rows()
-        ]
+        frame = lazy.select(list(SCHEMA)).slice(start, BATCH).collect()
+        yield list(records_of(frame, TOPIC, PARTITION))
         progress(min(1.0, (start + BATCH) / rows))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,6 +230,10 @@ def test_a_file_that_is_no_file_of_decisions_is_named(tmp_path):
     bad.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(Misconfigured, match="damaged"):
         replay(bad, configuration(), tmp_path / "out")
+    other = tmp_path / "other.parquet"
+    pl.DataFrame({"offset": [1], "value": ["text"]}).write_parquet(other)
+    with pytest.raises(Misconfigured, match="has no column 'timestamp' of type Int64"):
+        replay(other, configuration(), tmp_path / "out")
     (tmp_path / "taken").write_text("")
     (tmp_path / "d").write_bytes(decision(0))
     with pytest.raises(Misconfigured, match="cannot be written"):
