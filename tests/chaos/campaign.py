@@ -47,10 +47,11 @@ class Result:
 
     def table(self) -> str:
         """Kill point × lane × hits."""
-        lines = [f"{'kill point':<14}{'policy':>8}{'audit':>8}{'aborted records':>18}"]
+        lines = [f"{'kill point':<14}{'policy':>8}{'audit':>8}   records seen aborted: policy, audit"]
         for point in POINTS:
-            aborted = sum(self.aborted[agent, point] for agent in ("policy", "audit"))
-            lines.append(f"{point:<14}{self.hits['policy', point]:>8}{self.hits['audit', point]:>8}{aborted or '':>18}")
+            aborted = [self.aborted[agent, point] for agent in ("policy", "audit")]
+            told = f"{aborted[0]:>24}{aborted[1]:>7}" if any(aborted) else ""
+            lines.append(f"{point:<14}{self.hits['policy', point]:>8}{self.hits['audit', point]:>8}{told}")
         lines.append(f"{self.decisions} decisions, {len(self.problems)} problems")
         return "\n".join(lines)
 
