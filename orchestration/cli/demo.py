@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -32,7 +30,6 @@ def demo(
     """
     from orchestration.demo import story  # imports scikit-learn, which --help need not wait for
 
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         held = story.run(folder or Settings().data_dir / "demo", count, fast=fast, keep=keep)
     except KeyboardInterrupt:
@@ -40,8 +37,3 @@ def demo(
         raise typer.Exit(130) from None
     if not held:
         raise typer.Exit(1)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Being told to end is no reason to leave processes behind."""
-    raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
     logs.configure("demo", settings.data_dir / "logs")
     configuration = config_files.load(_config())
     screen.title(count)
+    _heed_sigterm()
     _empty(screen, settings)
     with _ended(screen, settings) as ended:
         running, model, clients = _start(screen, settings, configuration)
@@ -123,6 +125,7 @@ def _start(
         training = pool.submit(train)
         with screen.busy("starting") as report:
             up = deployment.bring_up(settings, configuration, report=report)
+            _heed_sigterm()
             status = deployment.wait_for_lanes(
                 up.control, lambda now: report(f"{sum(_runs(row) for row in now.lanes)} of {len(now.lanes)} lanes run")
             )
@@ -196,6 +199,11 @@ def _next(settings: Settings, outcome: Outcome, keep: bool) -> list[str]:
         f"{running}; govern down        # "
         + ("it runs until then" if keep else "the same deployment again, where it stopped"),
     ]
+
+
+def _heed_sigterm() -> None:
+    """Let SIGTERM end the demo as Ctrl-C does; to be said again after Ray was joined, which takes the signal for itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _config() -> Path:

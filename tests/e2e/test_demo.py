@@ -16,6 +16,7 @@ from agents.audit.proof import VerdictId
 from orchestration import keys
 from orchestration.archive import Archive
 from orchestration.demo.story import settings_of
+from orchestration.local_ray import LocalRay
 from orchestration.log_store import LogStore
 from orchestration.reexecute import reexecute
 
@@ -57,13 +58,36 @@ def test_everything_holds_and_the_screen_says_so_without_noise(ran):
     assert "Everything held" in said
 
 
-def test_nothing_runs_afterwards(ran):
-    left = [
+def left_of(folder: Path) -> list[list[str]]:
+    """Command lines of processes that have to do with a folder."""
+    return [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline"])
-        if any(str(ran.folder) in word for word in process.info["cmdline"] or ())
+        if any(str(folder) in word for word in process.info["cmdline"] or ())
     ]
-    assert left == []
+
+
+def test_nothing_runs_afterwards(ran):
+    assert left_of(ran.folder) == []
+    assert not LocalRay(ran.folder / "var" / "demo" / "ray").running()
+
+
+@pytest.mark.long
+def test_told_to_end_it_ends_what_it_started(ran, tmp_path):
+    """Which it must even though Ray, once joined, takes SIGTERM for itself."""
+    with subprocess.Popen(
+        ["govern", "demo", "--count", "20000"], cwd=tmp_path, env=ran.environment, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if " sent, " in line:
+                demo.terminate()
+                break
+        rest = demo.stdout.read()
+        assert demo.wait(60) == 130
+    assert "Everything held" not in rest
+    assert left_of(tmp_path) == []
+    assert not LocalRay(tmp_path / "var" / "demo" / "ray").running()
 
 
 def test_what_it_suggests_can_be_typed_as_it_stands(ran):
