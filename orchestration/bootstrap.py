@@ -18,7 +18,7 @@ from orchestration.evidence import ArchiveWork, AuditWork
 from orchestration.kafka import Broker
 from orchestration.lane import Lane
 from orchestration.log_store import LogStore
-from orchestration.settings import Settings
+from orchestration.settings import DAY_MS, Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
 from orchestration.work import LaneName, Pace, Work
@@ -81,7 +81,7 @@ def _archive(settings: Settings, name: LaneName) -> Lane:
     archive = Archive(settings.archive_url)
 
     def make(standing: Any) -> Work:
-        return ArchiveWork(archive, name.topic, name.partition)
+        return ArchiveWork(archive, name.topic, name.partition, int(settings.replay_retention_days * DAY_MS))
 
     pace = Pace(ARCHIVE_BATCH, settings.audit_interval_ms, settings.snapshot_interval_ms)
     return Lane(name, Broker(settings), make, pace)

@@ -6,6 +6,7 @@ offsets; then the `checkpoint` file and its publication. Whatever dies in betwee
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from agents.events import SnapshotData
 from agents.records import Record
 from orchestration.log_store import LogStore, publish
 from orchestration.work import Outputs
+
+EXPIRE_EVERY_S = 3600.0
 
 
 class AuditWork:
@@ -92,6 +95,7 @@ class Keeper(Protocol):
     """What an archive does for its lane (orchestration/archive.py)."""
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> object: ...
+    def expire(self, topic: str, partition: int, retention_ms: int, now_ms: int) -> object: ...
 
 
 class ArchiveWork:
@@ -101,8 +105,9 @@ class ArchiveWork:
     durable = True
     snapshot_due = False
 
-    def __init__(self, archive: Keeper, topic: str, partition: int) -> None:
+    def __init__(self, archive: Keeper, topic: str, partition: int, retention_ms: int) -> None:
         self.archive, self.topic, self.partition = archive, topic, partition
+        self._retention_ms, self._expire_at = retention_ms, 0.0
         self._records: Sequence[Record] = ()
         self._now_ms = -1
 
@@ -127,8 +132,11 @@ class ArchiveWork:
         self.archive.append(self.topic, self.partition, self._records)
 
     def settle(self) -> None:
-        """Nothing."""
+        """Once in a while, delete what the replay retention no longer keeps."""
         self._records = ()
+        if time.monotonic() >= self._expire_at:
+            self._expire_at = time.monotonic() + EXPIRE_EVERY_S
+            self.archive.expire(self.topic, self.partition, self._retention_ms, int(time.time() * 1000))
 
     def snapshot(self) -> SnapshotData:
         """That this lane has begun."""

@@ -36,6 +36,7 @@ IDLE_MS = 100  # how long a fetch waits when nothing is there; also how soon an 
 RECOMMIT_S = 86_400.0  # offsets of manually assigned partitions expire after 7 days without a commit
 WAIT_FOR_STANDING_S = 0.25
 RECOVERY_S = 15.0
+SETTLE_S = 900.0  # how often an idle lane's work may tidy up outside Kafka
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Lane:
             await self._drop()
 
     async def _loop(self, work: Work, offset: int) -> None:
-        idle_since = time.monotonic()
+        idle_since = settled_at = time.monotonic()
         snapshot_at = 0.0  # the first transaction of a life always carries one
         while not self._stopping:
             records = await self._fetch()  # 1. fetch (read_committed)
@@ -123,6 +124,9 @@ class Lane:
             if self._stands is not None and self._stands.refused:
                 await self._tell_refused(self._stands.refused)
             if not records:
+                if work.durable and time.monotonic() - settled_at > SETTLE_S:
+                    await asyncio.to_thread(work.settle)
+                    settled_at = time.monotonic()
                 if time.monotonic() - idle_since > RECOMMIT_S:
                     await self._transact({}, offset)
                     idle_since = time.monotonic()

@@ -18,6 +18,7 @@ from agents import __version__
 from agents.audit.commitment import Committer
 from agents.configuration import Configuration, canonical
 from agents.decoding import VALUE_LIMIT
+from agents.errors import NotReady
 from agents.events import Effect, Kind, Mode, Severity, SnapshotData
 from agents.frames import Batch, Fault, Group, Reader
 from agents.policy.flags import FlagBook
@@ -68,6 +69,7 @@ class PolicyAgent:
         self._standing: Standing | None = None
         self._tails: dict[tuple[object, ...], Outcome] = {}
         self._window_from: int | None = None  # the first offset that counts in the duplicate window; None: all do
+        self._snapshot_terms: object = None
         self._window_valid = False  # False: what the snapshot says of the window is of other terms
         self._window, self._window_terms, self._reader = self._prepared(self.configuration)
 
@@ -80,7 +82,8 @@ class PolicyAgent:
 
     def restore(self, snapshot: SnapshotData | None) -> None:
         """Start from a snapshot; a window made by other source mappings or of another size starts anew."""
-        self._window_valid = snapshot is not None and snapshot.state.get("window") == self._window_terms
+        self._snapshot_terms = None if snapshot is None else snapshot.state.get("window")
+        self._window_valid = self._snapshot_terms == self._window_terms
         if snapshot is None:
             return
         self.now_ms = snapshot.now_ms
@@ -129,7 +132,10 @@ class PolicyAgent:
     # -- judging ---------------------------------------------------------------------------------------------------
 
     def _take(self, standing: Standing, offset: int) -> None:
-        """Switch to what stands now: at a batch boundary, the only place where anything may change."""
+        """Switch to what stands now: at a batch boundary, the only place where anything may change.
+
+        Raises NotReady where the lane must open again, because the window it needs was not filled at the start.
+        """
         if standing is self._standing:
             return
         first = self._standing is None
@@ -137,6 +143,8 @@ class PolicyAgent:
             terms = self._window_terms
             self.configuration = standing.configuration
             window, self._window_terms, self._reader = self._prepared(self.configuration)
+            if first and not self._window_valid and self._window_terms == self._snapshot_terms:
+                raise NotReady("the configuration went back to the terms of the snapshot's window: opening again")
             if terms != self._window_terms or (first and not self._window_valid):
                 self._window, self._window_from = window, offset  # earlier records were read by other terms, or not yet
             self.snapshot_due = True

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from agents.audit.commitment import Committer, check
 from agents.configuration import Configuration
+from agents.errors import NotReady
 from agents.events import Flag, Mode, SafeguardData, Verdict
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
@@ -243,3 +244,16 @@ def test_times_never_go_back() -> None:
     ]
     times = [json.loads(value or b"")["time"][-4:-1] for _, value, _ in judge([given_])["gim.verdicts", 0]]
     assert times == ["120", "170", "170", "180"]
+
+
+def test_a_configuration_that_went_and_came_back_while_the_lane_was_down_makes_it_open_again() -> None:
+    pair = doubled(3)
+    before = agent()
+    before.restore(None)
+    judge([pair[:-1]], one=before)
+    wider = CONFIGURATION.model_copy(update={"duplicate_window": 61})
+    reopened = agent(wider)  # opened while the other configuration stood: the window was not filled
+    reopened.restore(before.snapshot())
+    reopened.recall(pair[:-1])
+    with pytest.raises(NotReady):
+        judge([pair[-1:]], STANDING, reopened)
