@@ -1,13 +1,13 @@
-"""What travels: a record as Kafka hands it over, a record that an agent wants written, and a position's name.
+"""What travels: a record as Kafka hands it over, messages that an agent wants written, and a position's name.
 
 Agents take any object with these attributes (aiokafka's ConsumerRecord fits as it is), so the hot path copies nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 Header = tuple[str, bytes | None]
 OWN_HEADERS = "govern-"  # every header of ours starts so; a producer's record that has one is malformed
@@ -45,17 +45,24 @@ class Plain:
     headers: Sequence[Header] = ()
 
 
-class Out(NamedTuple):
-    """A record to be written in the lane's transaction.
+Message = tuple[bytes | None, bytes | None, Sequence[Header]]
+"""Key, value and headers of a record to be written."""
+Place = tuple[str, int]
+"""Full topic name and partition."""
+Stretch = tuple[Place, Sequence[Message]]
+"""Messages for one place; what a batch writes is a row of stretches, in which a place may come again."""
 
-    `topic` is the design's short name (`verdicts`, `released` …); the lane adds the prefix.
+
+def collect(stretches: Iterable[Stretch]) -> dict[Place, list[Message]]:
+    """All messages by place, in order.
+
+    >>> collect([(("t", 0), [(None, b"a", ())]), (("t", 0), [(None, b"b", ())])])
+    {('t', 0): [(None, b'a', ()), (None, b'b', ())]}
     """
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header] = ()
+    found: dict[Place, list[Message]] = {}
+    for place, messages in stretches:
+        found.setdefault(place, []).extend(messages)
+    return found
 
 
 def position(record: Record) -> str:

@@ -7,16 +7,15 @@ offsets; then the `checkpoint` file and its publication. Whatever dies in betwee
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from agents.audit.agent import Step, audit
 from agents.audit.notes import Checkpoint, Signer
 from agents.audit.tiles import LogState, load
 from agents.events import SnapshotData
-from agents.records import Record
+from agents.records import Record, Stretch
 from orchestration.log_store import LogStore, publish
-from orchestration.work import Outputs
 
 EXPIRE_EVERY_S = 3600.0
 
@@ -53,13 +52,13 @@ class AuditWork:
         self._step = None
         self._sign()
 
-    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
+    def decide(self, records: Sequence[Record], standing: Any) -> Iterable[Stretch]:
         """Leaves for the records, and the signed checkpoint; nothing where no record becomes a leaf."""
         step = self._advance(records)
         if not step.leaves:
-            return {}
+            return []
         self._note = self.signer.sign(step.text)
-        return {(self._checkpoints, 0): [(self.origin.encode(), self._note, ())]}
+        return [((self._checkpoints, 0), [(self.origin.encode(), self._note, ())])]
 
     def prepare(self) -> None:
         """Tiles, bundles and blobs, before the transaction that refers to them."""
@@ -121,11 +120,11 @@ class ArchiveWork:
     def fold(self, records: Sequence[Record]) -> None:
         """They are archived already."""
 
-    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
+    def decide(self, records: Sequence[Record], standing: Any) -> Iterable[Stretch]:
         """No output: the archive is the output."""
         self._records = records
         self._now_ms = max([self._now_ms, *(record.timestamp for record in records)])
-        return {}
+        return []
 
     def prepare(self) -> None:
         """Write the batch; after a crash the same offsets are written again, in other chunks that overlap."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,11 +25,12 @@ from agents.errors import Fatal, Fenced, Misconfigured, NotReady, OffsetsLost, P
 from agents.events import Severity, Snapshot, SnapshotData
 from agents.policy.flags import FlagBook
 from agents.policy.times import iso
-from agents.records import Record
+from agents.records import Record, Stretch
 from orchestration.kafka import Broker, close, fate, read_range, sort_error
-from orchestration.kill_points import KillPoints, die
+from orchestration.kill_points import KillPoints, Point, die
 from orchestration.odd_headers import is_odd_header, read_tolerantly
-from orchestration.work import LaneName, LaneStatus, Message, Outputs, Pace, Standing, Work
+from orchestration.work import LaneName, LaneStatus, Pace, Standing, Work
+from orchestration.writer import Writer
 
 log = logging.getLogger("governance.lane")
 
@@ -128,15 +130,15 @@ class Lane:
                     await asyncio.to_thread(work.settle)
                     settled_at = time.monotonic()
                 if time.monotonic() - idle_since > RECOMMIT_S:
-                    await self._transact({}, offset)
+                    await self._transact((), offset)
                     idle_since = time.monotonic()
                 continue
             self._kill.reach("noted")
-            outputs = dict(work.decide(records, standing))  # 3. decide, purely
+            outputs = work.decide(records, standing)  # 3. decide, purely
             self._kill.reach("decided")
             offset = records[-1].offset + 1
             if time.monotonic() >= snapshot_at or work.snapshot_due:
-                self._add_snapshot(outputs, work, offset)
+                outputs = itertools.chain(outputs, self._snapshot(work, offset))
                 snapshot_at = time.monotonic() + self.pace.snapshot_ms / 1000
             if work.durable:
                 await asyncio.to_thread(work.prepare)
@@ -302,7 +304,8 @@ class Lane:
         if standing is not None:
             self.status.configuration = standing.digest
 
-    def _add_snapshot(self, outputs: dict[tuple[str, int], Sequence[Message]], work: Work, offset: int) -> None:
+    def _snapshot(self, work: Work, offset: int) -> Iterator[Stretch]:
+        """The work's state after this batch, as the last of its outputs: taken when the others were made."""
         state = work.snapshot()
         if state is None:
             return
@@ -312,30 +315,34 @@ class Lane:
         )
         moment = datetime.fromtimestamp(max(state.now_ms, 0) / 1000, UTC)
         event = Snapshot(id=f"{key}/{offset}", source=f"/{self.name.prefix}/{self.name.agent}", time=moment, data=state)
-        value = event.model_dump_json(exclude_none=True).encode()
-        outputs[self._snapshots, 0] = [*outputs.get((self._snapshots, 0), ()), (key.encode(), value, ())]
+        yield (self._snapshots, 0), [(key.encode(), event.model_dump_json(exclude_none=True).encode(), ())]
 
-    async def _transact(self, outputs: Outputs, offset: int) -> None:
+    async def _transact(self, outputs: Iterable[Stretch], offset: int) -> None:
         """Steps 4 to 7; any failure leaves nothing behind and ends this life of the lane."""
         producer = self._producer
         assert producer is not None
+        writer, stretches = Writer(producer), iter(outputs)
         await producer.begin_transaction()  # 4. begin
         self._kill.reach("begun")
-        sent = []
-        for number, (place, messages) in enumerate(outputs.items()):  # 5. write every output
-            sent += await _append(producer, place, messages)
-            if number == 0 and self._kill.at == "half-written":
-                await asyncio.gather(*sent)
-                self._kill.reach("half-written")
-        if self._kill.at in ("written", "offsets-sent"):
-            await asyncio.gather(*sent)  # a kill here must leave records behind an open transaction
-        self._kill.reach("written")
+        if self._kill.at == "half-written":
+            await self._reach_written(writer, "half-written", itertools.islice(stretches, 1))
+        await writer.write_all(stretches)  # 5. write every output
+        await writer.flush()
+        await self._reach_written(writer, "written")
         await producer.send_offsets_to_transaction({self._place: offset}, self.name.group)  # 6. write the input offsets
-        self._kill.reach("offsets-sent")
-        await asyncio.gather(*sent)
+        await self._reach_written(writer, "offsets-sent")
+        await writer.arrived()
         await self._commit(producer)  # 7. commit: only now does the new state replace the old
         self._kill.reach("committed")
         self.status.transactions += 1
+
+    async def _reach_written(self, writer: Writer, point: Point, first: Iterable[Stretch] = ()) -> None:
+        """A kill point inside the transaction: a kill here must leave records behind an open transaction."""
+        if self._kill.at == point:
+            await writer.write_all(first)
+            await writer.flush()
+            await writer.arrived()
+            self._kill.reach(point)
 
     async def _commit(self, producer: AIOKafkaProducer) -> None:
         if self._kill.at == "committing" and self._kill.due():
@@ -367,7 +374,10 @@ class Lane:
         with contextlib.suppress(Exception):
             await self._producer.begin_transaction()
             place = (self.broker.settings.topic("flags"), 0)
-            await asyncio.gather(*await _append(self._producer, place, flags.messages(iso(int(time.time() * 1000)))))
+            writer = Writer(self._producer)
+            await writer.write(place, flags.messages(iso(int(time.time() * 1000))))
+            await writer.flush()
+            await writer.arrived()
             await asyncio.wait_for(self._producer.commit_transaction(), self.pace.commit_timeout_s)
 
     async def _abort(self) -> None:
@@ -382,30 +392,3 @@ class Lane:
         await close(producer, consumer)
         if stands is not None:
             await stands.close()
-
-
-async def _append(
-    producer: AIOKafkaProducer, place: tuple[str, int], messages: Sequence[Message]
-) -> list[asyncio.Future[Any]]:
-    """Hand messages to the producer in as few batches as fit; the futures end when the broker has them."""
-    sent = []
-    topic, partition = place
-    batch = producer.create_batch()
-    append = batch.append
-    for key, value, given in messages:
-        headers = given if type(given) is list else list(given)  # aiokafka takes no other sequence
-        if append(key=key, value=value, timestamp=None, headers=headers) is None:
-            if batch.record_count() == 0:
-                raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
-            batch.close()
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-            append = batch.append
-            if append(key=key, value=value, timestamp=None, headers=headers) is None:
-                raise Misconfigured(f"a record for {topic} can never fit a batch; GOVERN_MAX_RECORD_BYTES is too small")
-    if batch.record_count():
-        batch.close()
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
-    for future in sent:  # a fault is raised by the commit; asyncio must not report it again for each batch
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return sent

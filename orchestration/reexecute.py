@@ -25,7 +25,7 @@ from agents.errors import GovernanceError, Misconfigured
 from agents.events import ConfigurationEvent, SnapshotData, Verdict
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import TOPICS, Standing
-from agents.records import Plain, Record
+from agents.records import Plain, Record, collect
 from agents.timestamps import milliseconds
 from orchestration.archive import Archive, Expired
 from orchestration.evidence_topic import record_of, stored_records
@@ -95,7 +95,7 @@ def reexecute(
     committer = _committer(committer, recorded, remarks)
     agent = PolicyAgent(prefix, verdict.topic, verdict.partition, committer, standing.configuration, value_limit)
     _resume(agent, trail, index, decision, archive, _window_from(store, prefix, trail, index, standing), remarks)
-    key, value, headers = agent.decide([decision], standing)[f"{prefix}.verdicts", verdict.partition][0]
+    key, value, headers = collect(agent.decide([decision], standing))[f"{prefix}.verdicts", verdict.partition][0]
     again = Plain(leaf.topic, leaf.partition, leaf.offset, leaf.timestamp, key, value, headers)
     differences = tuple(_compare(leaf, again, remarks))
     if differences and "window" in remarks:

@@ -23,10 +23,10 @@ from agents.audit.commitment import KEY_BYTES, Committer
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import STRICTNESS
-from agents.policy.agent import Message, PolicyAgent
+from agents.policy.agent import PolicyAgent
 from agents.policy.flags import SAMPLE
 from agents.policy.standing import Standing
-from agents.records import Plain
+from agents.records import Message, Plain, collect
 from orchestration.decision_file import PARTITION, TOPIC, Progress, batches
 
 PREFIX = "replay"
@@ -163,7 +163,7 @@ class Judge:
 
     def judge(self, batch: Sequence[Plain]) -> Mapping[str, Sequence[Message]]:
         """What the lane would write for a batch, by the topic's short name."""
-        outputs = self.agent.decide(batch, self._standing)
+        outputs = collect(self.agent.decide(batch, self._standing))
         return {topic.removeprefix(f"{PREFIX}."): messages for (topic, _), messages in outputs.items()}
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from agents.errors import Poison
 from agents.events import SnapshotData
-from agents.records import Header, Record
-
-Message = tuple[bytes | None, bytes | None, Sequence[Header]]
-Outputs = Mapping[tuple[str, int], Sequence[Message]]
+from agents.records import Record, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +56,8 @@ class Work(Protocol):
     def fold(self, records: Sequence[Record]) -> None:
         """Take records between the snapshot and the committed offset into the state, without output."""
 
-    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
-        """Step 3, pure: what this batch writes, by (full topic name, partition)."""
+    def decide(self, records: Sequence[Record], standing: Any) -> Iterable[Stretch]:
+        """Step 3, pure: what this batch writes. The state has moved on when every stretch was taken."""
 
     def prepare(self) -> None:
         """Make durable outside Kafka what the transaction will refer to; idempotent. Runs before the transaction."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,11 +26,11 @@ from agents.policy.rules import Matched, effect_of, needed_columns
 from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.policy.window import Seen, Window
-from agents.records import Header, Record
+from agents.records import Header, Message, Record, Stretch
 
-Message = tuple[bytes | None, bytes | None, Sequence[Header]]
 ROUTES = {Effect.ALLOW: "released", Effect.LOG: "released", Effect.HOLD: "held", Effect.BLOCK: "withheld"}
 DEAD = "dead-letters"
+STRETCH = 400  # records whose bytes are made at a time
 ROOM = 12_000  # bytes of rendered reasons in a header; another as much for the names of rules without a text
 
 
@@ -120,8 +120,12 @@ class PolicyAgent:
             state={"window": self._window_terms},
         )
 
-    def decide(self, records: Sequence[Record], standing: Standing) -> Mapping[tuple[str, int], Sequence[Message]]:
-        """Judge a batch: outputs by (full topic name, partition), in the batch's order."""
+    def decide(self, records: Sequence[Record], standing: Standing) -> Iterator[Stretch]:
+        """Judge a batch; what it writes comes as stretches in the batch's order.
+
+        Everything is decided when this returns. The bytes are made as they are taken, some hundred records at a time, so
+        that they are still in the processor's cache when they are sent; the state has moved on when all are taken.
+        """
         self._take(standing, records[0].offset)
         batch = self._reader.read(records)
         repeated = self._window.see(batch.identities, batch.fingerprints)
@@ -327,45 +331,44 @@ class PolicyAgent:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _write(
-        self,
-        records: Sequence[Record],
-        outcomes: Sequence[Outcome],
-        batch: Batch,
-        standing: Standing,
-        flags: FlagBook,
-    ) -> Mapping[tuple[str, int], Sequence[Message]]:
-        verdicts: list[Message] = []
-        routed: dict[str, list[Message]] = {"released": [], "held": [], "withheld": [], DEAD: []}
-        released = routed["released"]
+        self, records: Sequence[Record], outcomes: Sequence[Outcome], batch: Batch, standing: Standing, flags: FlagBook
+    ) -> Iterator[Stretch]:
         writer: Header = ("govern-writer", self.writer.encode())
-        here, sequence, now = f"{self._here}/", self.sequence, self.now_ms
+        here = f"{self._here}/"
         start = f'{{"specversion":"1.0","type":"governance.verdict.v1","id":"{here}'
         middle = f'","data":{{"decision":{{"topic":"{self.topic}","partition":{self.partition},"offset":'
         source = f'/gate","source":"/{self.prefix}/policy","time":"'
-        moment = iso(max(now, 0))
-        offsets = [record.offset for record in records]
-        names = [f"{here}{offset}".encode() for offset in offsets]
-        commitments = self.committer.values(names, records)
-        for record, offset, name, outcome, committed in zip(
-            records, offsets, names, outcomes, commitments, strict=True
-        ):
-            if record.timestamp > now:
-                now = record.timestamp
-                moment = iso(now)
-            verdict = f'{start}{offset}{source}{moment}{middle}{offset}}},{outcome.tail}{committed}"}}}}}}'
-            verdicts.append((name, verdict.encode(), [("govern-seq", b"%d" % sequence), writer]))
-            sequence += 1
-            if outcome.route == "released":
-                released.append((record.key, record.value, [*record.headers, ("govern-verdict", name + b"/gate")]))
-            elif outcome.route is not None:
-                fault = batch.faults.get(sequence - 1 - self.sequence)
-                routed[outcome.route].append(self._routed(record, name, outcome, fault, standing))
-        self.sequence, self.now_ms = sequence, now
-        outputs: dict[tuple[str, int], Sequence[Message]] = {(self._topic("verdicts"), self.partition): verdicts}
-        outputs |= {(self._topic(name), self.partition): messages for name, messages in routed.items() if messages}
+        now, moment = self.now_ms, iso(max(self.now_ms, 0))
+        for first in range(0, len(records), STRETCH):
+            part = records[first : first + STRETCH]
+            verdicts: list[Message] = []
+            released: list[Message] = []
+            others: dict[str, list[Message]] = {}
+            names = [f"{here}{record.offset}".encode() for record in part]
+            commitments = self.committer.values(names, part)
+            row, sequence = first, self.sequence
+            for record, name, committed in zip(part, names, commitments, strict=True):
+                outcome, offset = outcomes[row], record.offset
+                if record.timestamp > now:
+                    now = record.timestamp
+                    moment = iso(now)
+                verdict = f'{start}{offset}{source}{moment}{middle}{offset}}},{outcome.tail}{committed}"}}}}}}'
+                verdicts.append((name, verdict.encode(), [("govern-seq", b"%d" % sequence), writer]))
+                if outcome.route == "released":
+                    released.append((record.key, record.value, [*record.headers, ("govern-verdict", name + b"/gate")]))
+                elif outcome.route is not None:
+                    message = self._routed(record, name, outcome, batch.faults.get(row), standing)
+                    others.setdefault(outcome.route, []).append(message)
+                sequence += 1
+                row += 1
+            self.sequence, self.now_ms = sequence, now
+            yield (self._topic("verdicts"), self.partition), verdicts
+            if released:
+                yield (self._topic("released"), self.partition), released
+            for route, messages in others.items():
+                yield (self._topic(route), self.partition), messages
         if flags:
-            outputs[self._topic("flags"), 0] = flags.messages(iso(max(now, 0)))
-        return outputs
+            yield (self._topic("flags"), 0), flags.messages(iso(max(now, 0)))
 
     def _routed(
         self, record: Record, name: bytes, outcome: Outcome, fault: Fault | None, standing: Standing

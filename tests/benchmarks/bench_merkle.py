@@ -13,7 +13,7 @@ from agents.audit.entry import encode
 from agents.audit.tiles import LogState, extend
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
-from agents.records import Plain
+from agents.records import Plain, collect
 from tests.benchmarks import workload
 
 BATCH, ROUNDS = 5_000, 9
@@ -30,7 +30,7 @@ def entries() -> list[bytes]:
         Plain("gim.decisions", 0, offset, 1_772_442_843_120, key, value)
         for offset, (key, value) in enumerate(workload.decisions(BATCH))
     ]
-    verdicts = agent.decide(decisions, Standing.of(configuration))["gim.verdicts", 0]
+    verdicts = collect(agent.decide(decisions, Standing.of(configuration)))["gim.verdicts", 0]
     return [
         encode(Plain("gim.verdicts", 0, offset, 1_772_442_843_120, key, value, headers))[0]
         for offset, (key, value, headers) in enumerate(verdicts)

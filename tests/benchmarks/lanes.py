@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from orchestration.kafka import Broker, close
-from orchestration.lane import Lane, _append
+from orchestration.lane import Lane
 from orchestration.settings import Settings
 from orchestration.work import LaneName
+from orchestration.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ async def pass_through(settings: Settings, topic: str, output: str, records: int
             if not found:
                 continue
             await producer.begin_transaction()
-            sent = await _append(producer, (output, 0), [(one.key, one.value, one.headers) for one in found])
+            writer = Writer(producer)
+            await writer.write((output, 0), [(one.key, one.value, one.headers) for one in found])
+            await writer.flush()
             await producer.send_offsets_to_transaction({place: found[-1].offset + 1}, f"{settings.prefix}.pass")
-            await asyncio.gather(*sent)
+            await writer.arrived()
             await producer.commit_transaction()
             done += len(found)
             transactions += 1

@@ -13,7 +13,7 @@ from agents.audit.commitment import Committer
 from agents.audit.entry import encode
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
-from agents.records import Plain
+from agents.records import Plain, collect
 from orchestration import config_files
 from tests.chaos import stream
 from tests.chaos.checker import Problem, Rule, Seen, View, check
@@ -37,7 +37,7 @@ def honest() -> View:
         configuration=configuration,
     )
     agent.restore(None)
-    outputs = agent.decide(records, Standing.of(configuration))
+    outputs = collect(agent.decide(records, Standing.of(configuration)))
     topics = {"decisions": [Seen(0, one.offset, one.key, one.value, tuple(one.headers)) for one in records]}
     for name in OUTPUTS:
         messages = outputs.get((f"gim.{name}", 0), ())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import SnapshotData
-from agents.records import Record
+from agents.records import Record, Stretch
 from orchestration.kafka import Broker
 from orchestration.lane import Lane
 from orchestration.settings import Settings
-from orchestration.work import LaneName, Outputs, Pace
+from orchestration.work import LaneName, Pace
 
 PARTITIONS = 6
 
@@ -31,8 +31,8 @@ class Copy:
 
     def fold(self, records: Sequence[Record]) -> None: ...
 
-    def decide(self, records: Sequence[Record], standing: Any) -> Outputs:
-        return {self.place: [(record.key, record.value, record.headers) for record in records]}
+    def decide(self, records: Sequence[Record], standing: Any) -> Iterable[Stretch]:
+        return [(self.place, [(record.key, record.value, record.headers) for record in records])]
 
     def prepare(self) -> None: ...
 

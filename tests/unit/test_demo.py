@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from agents.records import Plain, Record
+from agents.records import Plain, Record, collect
 from orchestration.config_files import load
 from orchestration.demo import traffic
 from orchestration.demo.check import Outcome, compare
@@ -116,7 +116,7 @@ def judged(count: int = 200) -> tuple[dict[Place, traffic.Message], dict[str, li
     agent = PolicyAgent("demo", TOPIC, 0, Committer("k", bytes(32)), configuration)
     records = [Plain(TOPIC, 0, at, 0, one.key, one.value, one.headers) for at, one in enumerate(sent)]
     found: dict[str, list[Record]] = {"released": [], "held": [], "withheld": [], "dead-letters": [], "flags": []}
-    for (topic, _), some in agent.decide(records, Standing.of(configuration)).items():
+    for (topic, _), some in collect(agent.decide(records, Standing.of(configuration))).items():
         found[topic.removeprefix("demo.")] = [
             Plain(topic, 0, at, 0, key, value, tuple(headers)) for at, (key, value, headers) in enumerate(some)
         ]

@@ -21,7 +21,7 @@ from agents.errors import Misconfigured
 from agents.events import ConfigurationData, ConfigurationEvent, Safeguard, SafeguardData
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
-from agents.records import Plain
+from agents.records import Plain, collect
 from orchestration import keys
 from orchestration.archive import Archive, Expired
 from orchestration.cli.main import command
@@ -71,7 +71,7 @@ class Lane:
             records.append(Plain(TOPIC, 0, self.offset, time, b"k", value, (("trace", b"1"),)))
             self.offset += 1
         self.offset += 1
-        written = self.agent.decide(records, self.standing)["gim.verdicts", 0]
+        written = collect(self.agent.decide(records, self.standing))["gim.verdicts", 0]
         verdicts = []
         for key, value, headers in written:
             verdicts.append(Plain("gim.verdicts", 0, self.next["verdicts"], 7, key, value, tuple(headers)))
@@ -242,7 +242,7 @@ def test_lanes_of_two_topics_that_share_a_log_are_told_apart(lane):
     other = PolicyAgent("gim", "own.topic", 0, SALT, lane.standing.configuration)
     other.restore(None)
     record = Plain("own.topic", 0, 0, 50_000, None, decision(0))
-    ((key, value, headers),) = other.decide([record], lane.standing)["gim.verdicts", 0]
+    ((key, value, headers),) = collect(other.decide([record], lane.standing))["gim.verdicts", 0]
     lane.keep("verdicts", [Plain("gim.verdicts", 0, lane.next["verdicts"], 0, key, value, tuple(headers))])
     lane.next["verdicts"] += 1
     lane.archive.append("own.topic", 0, [record])

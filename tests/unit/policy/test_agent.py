@@ -55,7 +55,7 @@ def judge(batches: Sequence[Sequence[Plain]], standing: Standing = STANDING, one
         one.restore(None)
     found: Outputs = {}
     for batch in batches:
-        for place, messages in one.decide(batch, standing).items():
+        for place, messages in one.decide(batch, standing):
             found.setdefault(place, []).extend((key, value, list(headers)) for key, value, headers in messages)
     return found
 
