@@ -30,7 +30,7 @@ from agents.records import Header, Message, Record, Stretch
 
 ROUTES = {Effect.ALLOW: "released", Effect.LOG: "released", Effect.HOLD: "held", Effect.BLOCK: "withheld"}
 DEAD = "dead-letters"
-STRETCH = 400  # records whose bytes are made at a time
+STRETCH = 300  # records whose bytes are made at a time
 ROOM = 12_000  # bytes of rendered reasons in a header; another as much for the names of rules without a text
 
 
