@@ -160,10 +160,11 @@ def _bundled(entries: Sequence[bytes], origin: str) -> bytes:
 
 def _leaf_hashes(entries: Sequence[bytes]) -> bytes:
     hashes: list[bytes] = []
+    push, new = hashes.append, _new_leaf
     for entry in entries:
-        leaf = _new_leaf()
+        leaf = new()
         leaf.update(entry)
-        hashes.append(leaf.digest())
+        push(leaf.digest())
     return b"".join(hashes)
 
 
@@ -180,14 +181,19 @@ def _complete(origin: str, tiles: list[bytes], size: int, files: dict[str, bytes
         level += 1
 
 
+_pairs = struct.Struct(f"{2 * HASH}s").iter_unpack
+
+
 def _full_tile_root(tile: bytes) -> bytes:
     """`fold` of a full tile, in the quickest way we found: this and the leaf hashes are what a log costs."""
+    new = _new_node
     while len(tile) > HASH:
         hashes: list[bytes] = []
-        for at in range(0, len(tile), 2 * HASH):
-            node = _new_node()
-            node.update(tile[at : at + 2 * HASH])
-            hashes.append(node.digest())
+        push = hashes.append
+        for (pair,) in _pairs(tile):
+            node = new()
+            node.update(pair)
+            push(node.digest())
         tile = b"".join(hashes)
     return tile
 
