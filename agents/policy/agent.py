@@ -344,11 +344,12 @@ class PolicyAgent:
             verdicts: list[Message] = []
             released: list[Message] = []
             others: dict[str, list[Message]] = {}
-            names = [f"{here}{record.offset}".encode() for record in part]
+            offsets = [str(record.offset) for record in part]
+            names = [(here + offset).encode() for offset in offsets]
             commitments = self.committer.values(names, part)
-            row, sequence = first, self.sequence
-            for record, name, committed in zip(part, names, commitments, strict=True):
-                outcome, offset = outcomes[row], record.offset
+            sequence = self.sequence
+            rows = zip(part, offsets, names, commitments, outcomes[first : first + STRETCH], strict=True)
+            for record, offset, name, committed, outcome in rows:
                 if record.timestamp > now:
                     now = record.timestamp
                     moment = iso(now)
@@ -357,10 +358,10 @@ class PolicyAgent:
                 if outcome.route == "released":
                     released.append((record.key, record.value, [*record.headers, ("govern-verdict", name + b"/gate")]))
                 elif outcome.route is not None:
-                    message = self._routed(record, name, outcome, batch.faults.get(row), standing)
+                    fault = batch.faults.get(first + sequence - self.sequence)
+                    message = self._routed(record, name, outcome, fault, standing)
                     others.setdefault(outcome.route, []).append(message)
                 sequence += 1
-                row += 1
             self.sequence, self.now_ms = sequence, now
             yield (self._topic("verdicts"), self.partition), verdicts
             if released:

@@ -346,3 +346,29 @@ def _with_odd_name(batch: BatchBuilder) -> BatchBuilder:
 
     batch._build = build  # type: ignore[method-assign]
     return batch
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_three_brokers_killed_one_after_the_other_under_load_cost_nothing(tmp_path: Path) -> None:
+    kafka = LocalKafka(tmp_path / "kafka", brokers=3, heap_mb=256)
+    await asyncio.to_thread(kafka.start)
+    try:
+        settings = await campaign.prepare(kafka, tmp_path, "three")
+        names = campaign.lanes(settings, "policy") + campaign.lanes(settings, "audit")
+        lanes = [make_lane(settings, name) for name in names]
+        producer = campaign.Producer(settings, 1, 300)
+        sending = asyncio.create_task(producer.run())
+        async with running(*lanes):
+            for index in range(3):
+                before = lanes[0].status.records
+                await until(lambda before=before: lanes[0].status.records > before + 300, 90)  # type: ignore[misc]
+                kafka.kill_broker(index)
+                before = lanes[0].status.records
+                await until(lambda before=before: lanes[0].status.records > before + 300, 90)  # type: ignore[misc]
+                await asyncio.to_thread(kafka.start)
+            producer.stop()
+            await sending
+        await verify(settings, producer.sent, audited=True)
+    finally:
+        kafka.stop()
