@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,7 @@ IDLE_MS = 100  # how long a fetch waits when nothing is there; also how soon an 
 RECOMMIT_S = 86_400.0  # offsets of manually assigned partitions expire after 7 days without a commit
 WAIT_FOR_STANDING_S = 0.25
 RECOVERY_S = 15.0
+LONGEST_PAUSE_S = 5.0
 SETTLE_S = 900.0  # how often an idle lane's work may tidy up outside Kafka
 
 
@@ -58,6 +60,7 @@ class Lane:
         self._place = TopicPartition(self.name.topic, self.name.partition)
         self._kill = KillPoints(str(self.name))
         self._stopping = False
+        self._barren, self._at_last = 0, 0  # lives in a row without a commit; commits when the last one ended
         self._snapshots = self.broker.settings.topic("snapshots")
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -72,7 +75,7 @@ class Lane:
         try:
             async for attempt in tenacity.AsyncRetrying(
                 retry=tenacity.retry_if_exception_type(Retryable),
-                wait=tenacity.wait_random_exponential(multiplier=0.05, max=5),
+                wait=self._pause,
                 before_sleep=self._retrying,
             ):
                 with attempt:
@@ -83,6 +86,12 @@ class Lane:
             self.status.detail = str(error)
             log.error("lane %s ended: %s", self.name, error)
             raise
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until the next life: short after a life that committed something, longer with each that did not."""
+        self._barren = 0 if self.status.transactions > self._at_last else self._barren + 1
+        self._at_last = self.status.transactions
+        return random.uniform(0, min(LONGEST_PAUSE_S, 0.05 * 2**self._barren))
 
     def _retrying(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
