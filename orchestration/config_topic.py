@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import ConfigurationData, ConfigurationEvent
@@ -96,7 +98,7 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
         await producer.commit_transaction()
         written = await sent
         return Applied(written.offset, written.timestamp, digest, data.applied_by, note, data.document)
-    except Exception as error:
+    except (KafkaError, OSError) as error:
         raise sort_error(error) from error
     finally:
         await close(producer)
