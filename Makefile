@@ -51,7 +51,7 @@ bench: $(STAMP) ## Measure lanes, rules and Merkle logs against a plain pass-thr
 
 lock: ## Resolve requirements.lock anew (needs uv; the file holds hashes, no addresses)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
+	  --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what was built; var/ (data, evidence) stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage build dist

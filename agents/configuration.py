@@ -15,11 +15,12 @@ from datetime import date, time
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from agents.events import Effect, Mode, ModelVersion, Name, Severity
+from agents.events import Digest, Effect, Mode, ModelVersion, Name, Severity
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_PER = {"hour": 1.0, "day": 24.0, "week": 168.0, "month": 730.5, "year": 8766.0}  # hours
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -83,6 +84,30 @@ class Caller(Strict):
     """A topic that only this caller may write (by ACL): records from there have `caller_verified`."""
 
 
+class Outcome(Strict):
+    """One thing that may really happen after a decision."""
+
+    positive: bool = False
+    """True where it is what a right favourable decision leads to: repaid, hired and stayed."""
+
+
+def alarm_every_ms(text: str) -> float:
+    """`1 per year` as milliseconds between two; raises ValueError with the mend.
+
+    >>> alarm_every_ms("2 per day")
+    43200000.0
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s+per\s+(hour|day|week|month|year)\s*", text)
+    if not found or float(found[1]) <= 0:
+        raise ValueError(f"{text!r} is no rate of false alarms; write for example `1 per year` or `2 per month`")
+    return _PER[found[2]] * 3_600_000.0 / float(found[1])
+
+
+def _rate(text: str) -> str:
+    alarm_every_ms(text)
+    return text
+
+
 class Model(Strict):
     """A declared model: what its decisions look like, and how they are governed."""
 
@@ -104,6 +129,30 @@ class Model(Strict):
     callers: dict[str, Caller] = Field(default_factory=dict)
     """Allowed callers; a decision of another one has `caller_declared` false."""
     calendar: Name | None = None
+    false_alarms: Annotated[str, AfterValidator(_rate)] = "1 per year"
+    """The budget: how often all its monitors together may be wrong to raise an alarm, in time that people live in."""
+    arl: Annotated[float, Field(ge=1)] | None = None
+    """The budget in decisions between two false alarms instead; for studies and tests."""
+    subject_period: Literal["day", "week", "month", "year", "none"] = "month"
+    """A subject's decisions count once in such a calendar period (UTC, in the model's clock); `none`: each counts."""
+    groups_in_events: bool = False
+    """True: protected attributes may also come as `data.groups` of a decision; the topic `attributes` goes first."""
+    outcomes: dict[str, Outcome] = Field(default_factory=dict)
+    """What may really happen later, by name; empty: no outcomes are joined."""
+    label_maturity: Seconds = 0.0
+    """How long after its decision an outcome may take to be known; only decisions older than that are compared."""
+    profile: Digest | None = None
+    """Digest of the profile that its decisions are compared with (`govern profile fit`)."""
+
+    @field_validator("outcomes", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return {name: {} for name in value} if isinstance(value, list | tuple) else value
+
+    @property
+    def alarm_every_ms(self) -> float:
+        """`false_alarms` as milliseconds between two of them."""
+        return alarm_every_ms(self.false_alarms)
 
     @field_validator("callers", mode="before")
     @classmethod

@@ -267,6 +267,15 @@ class ConfigurationEvent(CloudEvent):
     data: ConfigurationData
 
 
+class InputRange(Frozen):
+    """Offsets [start, end) of one input partition."""
+
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    start: Offset
+    end: Offset
+
+
 class SignalData(Frozen):
     """A monitor's judgement of a model version and segment."""
 
@@ -281,7 +290,31 @@ class SignalData(Frozen):
     upper: float | None = None
     n: Annotated[int, Field(ge=0)] | None = None
     e_value: float | None = None
+    """Strength: chance alone reaches so much at most once in so many decisions or ms (`budget_unit`) of the model."""
     guarantee: Literal["proved", "simulated", "rule of thumb"] | None = None
+    metric: str | None = None
+    """What `estimate` is: impact_ratio, psi, flip_rate …"""
+    limit: float | None = None
+    """The e_value from which on an alarm is raised."""
+    budget_unit: Literal["decisions", "ms"] | None = None
+    reference: str | None = None
+    """What it is compared with: a group, a profile, a version."""
+    coverage: Share | None = None
+    """Share of the decisions that could be counted."""
+    onset_ms: int | None = None
+    """Since when, by the model's clock (ms since 1970 UTC): an estimate, and an optimistic one."""
+    onset_n: Annotated[int, Field(ge=0)] | None = None
+    """Decisions since then."""
+    clock_ms: int | None = None
+    """The model's clock when this was judged."""
+    since_ms: int | None = None
+    """The model's clock when the status became what it is."""
+    observations: InputRange | None = None
+    """The observations that this judgement rests on, since the monitor started or was last reset."""
+    detail: dict[str, float] = Field(default_factory=dict)
+    """Shares and counts behind the estimate."""
+    text: str | None = None
+    """In plain words."""
 
 
 class Signal(CloudEvent):
@@ -289,6 +322,97 @@ class Signal(CloudEvent):
 
     type: Literal["governance.signal.v1"] = "governance.signal.v1"
     data: SignalData
+
+
+class ObservationData(Frozen):
+    """Mergeable counts of one stretch of one model version's decisions (or matured cases) in one lane."""
+
+    model: Name
+    version: ModelVersion
+    stage: Literal["decisions", "outcomes"] = "decisions"
+    inputs: InputRange
+    """The records of the lane's main topic from the stretch's first to its last decision."""
+    n: Annotated[int, Field(ge=0)]
+    """Decisions in it; neither malformed nor duplicate ones."""
+    once: Annotated[int, Field(ge=0)]
+    """Of these, the first of their subject in the subject's period."""
+    clock_ms: int
+    """The model's clock after it, as far as this lane has seen it; ms since 1970 UTC."""
+    config: Digest
+    """Digest of the configuration that said what to count."""
+    counts: dict[str, dict[str, Any]]
+    """By monitor and key: whole numbers, or lists of them, nested by axis."""
+
+
+class Observation(CloudEvent):
+    """An observation; key: the model. Id: lane, model, version, stage and first input offset."""
+
+    type: Literal["governance.observation.v1"] = "governance.observation.v1"
+    data: ObservationData
+
+
+class AttributesData(Frozen):
+    """Protected attributes of one subject."""
+
+    groups: dict[str, str | None]
+    """By attribute; null or left out: not known."""
+
+
+class Attributes(CloudEvent):
+    """Protected attributes; key: the subject, whose earlier record it replaces whole. A tombstone makes them unknown."""
+
+    type: Literal["governance.attributes.v1"] = "governance.attributes.v1"
+    subject: Id
+    data: AttributesData
+
+
+class DecisionRef(Frozen):
+    """Which decision."""
+
+    source: Source
+    id: Id
+
+
+class OutcomeData(Frozen):
+    """What really happened."""
+
+    decision: DecisionRef
+    outcome: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """One of the outcomes that the model declares."""
+    revision: Annotated[int, Field(ge=0)] = 0
+    """The highest one counts; a lower one that arrives later is ignored."""
+
+
+class OutcomeEvent(CloudEvent):
+    """A late label. Key: JSON array [source, id] of the decision."""
+
+    type: Literal["governance.outcome.v1"] = "governance.outcome.v1"
+    data: OutcomeData
+
+
+class CaseData(Frozen):
+    """A decision that waits for its outcome, without features."""
+
+    decision: DecisionRef
+    model: Name
+    version: ModelVersion
+    label: str | None = None
+    score: float | None = None
+    groups: dict[str, str] = Field(default_factory=dict)
+    """Known protected attributes when it was decided."""
+    segments: dict[str, str] = Field(default_factory=dict)
+    """Segment dimension → value."""
+    once: bool = True
+    """True for the first of its subject in the subject's period."""
+    decided_ms: int
+    """The model's clock at the decision; ms since 1970 UTC."""
+
+
+class Case(CloudEvent):
+    """A case. Key: JSON array [source, id] of the decision."""
+
+    type: Literal["governance.case.v1"] = "governance.case.v1"
+    data: CaseData
 
 
 class WatermarkData(Frozen):
@@ -349,15 +473,6 @@ class Snapshot(CloudEvent):
     data: SnapshotData
 
 
-class InputRange(Frozen):
-    """Offsets [start, end) of one input partition."""
-
-    topic: str
-    partition: Annotated[int, Field(ge=0)]
-    start: Offset
-    end: Offset
-
-
 class ManifestData(Frozen):
     """Which offset ranges one transaction of a lane with several inputs took, in the fixed topic order."""
 
@@ -393,6 +508,10 @@ EVENTS: tuple[type[CloudEvent], ...] = (
     ConfigurationEvent,
     Signal,
     Watermark,
+    Observation,
+    Attributes,
+    OutcomeEvent,
+    Case,
     Safeguard,
     Snapshot,
     Manifest,

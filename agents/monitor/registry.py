@@ -1,0 +1,10 @@
+"""Every kind of monitor that comes with the product, by name. Users' own come from entry points (orchestration/extensions.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agents.monitor.contract import Monitor
+
+KINDS: Mapping[str, type[Monitor]] = {one.kind: one for one in ()}
+"""One entry a kind."""
