@@ -1,0 +1,266 @@
+"""Two rates compared while they happen: is a group's rate at least τ times (or at most δ below) that of its reference?
+
+The engine of the fairness monitors ("IR-SR", docs/statistics.md): Bernoulli e-values after Turner, Ly, Grünwald, "Generic
+E-variables for exact sequential k-sample tests" (2021), projected onto the null in Kullback-Leibler divergence, in a
+Shiryaev-Roberts e-detector (detectors.py). Proved for the composite null, in which both rates may drift as long as the
+bound holds; assumes that each subject counts once and that outcomes do not choose who is in a group.
+
+Everything is an array over tables × groups: a table is one attribute (or an intersection of some) in one segment, and in
+a study one stream. Groups come as counts n (decisions) and k (favourable ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import betaln, xlog1py, xlogy
+
+from agents.monitor.contract import Bools, Floats, Ints, State
+from agents.monitor.detectors import NEVER, grown, rounded
+
+BETS = np.array([0.9, 0.75, 0.55, 0.3])
+"""Alternatives, as multiples of the null's bound; each has a quarter of the weight."""
+HALF_LIFE = 2_000.0
+"""Of the counts that bets learn from, in a group's own decisions."""
+LEAST = 10
+"""Decisions of the group and of its reference that a block needs."""
+ESTABLISHED = 30.0
+"""Decayed decisions from which on a group can be the reference, and from which on it is judged at all."""
+EDGE = 1e-3
+PRIOR = (10.0, 20.0)
+"""Favourable ones and decisions added to a reference's counts; a profile's rate replaces the half."""
+ALPHA_LOG = float(np.log(20.0))
+
+Null = Literal["ratio", "difference"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One kind of comparison: bounds to test at, and which way is adverse.
+
+    `lower`: harm is a group's rate below its reference's (approvals). `higher`: above it (false alarms about people).
+    """
+
+    bounds: tuple[float, ...] = (0.8,)
+    """τ for ratios, δ for differences; the first one raises alarms."""
+    null: Null = "ratio"
+    adverse: Literal["lower", "higher"] = "lower"
+
+    def start(self, tables: int, groups: int) -> State:
+        """The state of `tables` tables with so many groups."""
+        shape = (tables, groups)
+        state: State = {name: np.zeros(shape) for name in ("dn", "dk", "weight", "cusum")}
+        state |= {name: np.zeros(shape, dtype=np.int64) for name in ("ng", "kg", "nr", "kr", "pn")}
+        state |= {f"all_{name}": np.zeros(shape, dtype=np.int64) for name in ("n", "k")}
+        state |= {f"on_{name}": np.zeros(shape, dtype=np.int64) for name in ("ng", "kg", "nr", "kr", "n", "ms")}
+        state["ref"] = np.full(shape, -1, dtype=np.int64)
+        state["q"] = np.zeros(shape)
+        state["log_m"] = np.full((*shape, len(self.bounds), len(BETS)), NEVER)
+        return state
+
+    def extend(self, state: State, tables: int) -> None:
+        """Room for more tables, in place."""
+        more = self.start(tables - len(state["dn"]), state["dn"].shape[1])
+        for name, values in more.items():
+            state[name] = np.concatenate([state[name], values])
+
+    def step(
+        self,
+        state: State,
+        n: Ints,
+        k: Ints,
+        weight: Floats | float,
+        total: Ints | int,
+        now_ms: int,
+        fixed: Ints,
+        prior: float = 0.5,
+        may: Bools | None = None,
+    ) -> Bools:
+        """Take counts (tables, groups) in; True for the groups whose block closed.
+
+        `weight` is what the budget's clock gained, `total` the decisions of the model meanwhile: (tables, 1) or one for all.
+        `fixed` is each table's reference (tables,), -1: the group with the highest (k+½)/(n+1); `prior` a reference rate
+        known beforehand; `may` says which groups may be compared and referred to (default: all).
+        """
+        open_ = state["ref"] >= 0
+        refs = np.maximum(state["ref"], 0)
+        state["ng"] += n
+        state["kg"] += k
+        state["nr"] += np.take_along_axis(n, refs, axis=1)
+        state["kr"] += np.take_along_axis(k, refs, axis=1)
+        state["weight"] += weight
+        state["pn"] += total
+        ready = open_ & (state["ng"] >= LEAST) & (state["nr"] >= LEAST)
+        if ready.any():
+            self._close(state, ready, now_ms)
+        fading = np.exp2(-n / HALF_LIFE)
+        state["dn"] = state["dn"] * fading + n
+        state["dk"] = state["dk"] * fading + k
+        state["all_n"] += n
+        state["all_k"] += k
+        self._open(state, ready | ~open_, fixed, prior, may)
+        return ready
+
+    def _close(self, state: State, ready: Bools, now_ms: int) -> None:
+        at = np.nonzero(ready)
+        ng, kg, nr, kr = (state[name][at] for name in ("ng", "kg", "nr", "kr"))
+        q = state["q"][at][:, None]
+        log_e = np.stack([self._log_e(bound, ng, kg, nr, kr, q) for bound in self.bounds], axis=1)
+        state["log_m"][at] = grown(state["log_m"][at], state["weight"][at][:, None, None], log_e)
+        first = log_e[:, 0, :]
+        top = first.max(axis=1)
+        mixed = top + np.log(np.exp(first - top[:, None]).mean(axis=1))
+        cusum = np.maximum(0.0, rounded(state["cusum"][at] + mixed))
+        state["cusum"][at] = cusum
+        rests = cusum <= 0.0
+        for name, values in (("ng", ng), ("kg", kg), ("nr", nr), ("kr", kr), ("n", state["pn"][at])):
+            state[f"on_{name}"][at] = np.where(rests, 0, state[f"on_{name}"][at] + values)
+        state["on_ms"][at] = np.where(rests, now_ms, state["on_ms"][at])
+
+    def _log_e(self, bound: float, ng: Ints, kg: Ints, nr: Ints, kr: Ints, q: Floats) -> Floats:
+        """log E of closed blocks, one a bet: (blocks, bets)."""
+        if self.adverse == "higher":
+            ng, kg, nr, kr = nr, kr, ng, kg
+        args = [values[:, None] for values in (ng, kg, nr, kr)]
+        if self.null == "ratio":
+            return log_e_ratio(*args, np.minimum(bound * BETS * q, 1 - EDGE), q, bound)
+        return log_e_difference(*args, np.maximum(BETS * (q - bound), EDGE), q, bound)
+
+    def _open(self, state: State, closed: Bools, fixed: Ints, prior: float, may: Bools | None) -> None:
+        """Fix reference and bets of the next blocks, from what came before them only."""
+        best = np.where(state["dn"] >= ESTABLISHED, (state["dk"] + 0.5) / (state["dn"] + 1.0), NEVER)
+        if may is not None:
+            best = np.where(may, best, NEVER)
+        if self.adverse == "higher":
+            best = np.where(np.isfinite(best), -best, NEVER)
+        highest = np.where(np.isfinite(best.max(axis=1)), best.argmax(axis=1), -1)
+        ref = np.broadcast_to(np.where(fixed >= 0, fixed, highest)[:, None], closed.shape)
+        own = np.arange(closed.shape[1])[None, :]
+        ref = np.where((ref == own) | (False if may is None else ~may), -1, ref)
+        source = own if self.adverse == "higher" else np.maximum(ref, 0)
+        dk, dn = (np.take_along_axis(state[name], np.broadcast_to(source, closed.shape), axis=1) for name in ("dk", "dn"))
+        q = np.clip((dk + 2 * PRIOR[0] * prior) / (dn + PRIOR[1]), EDGE, 1 - EDGE)
+        state["ref"] = np.where(closed, ref, state["ref"])
+        state["q"] = np.where(closed, q, state["q"])
+        for name in ("ng", "kg", "nr", "kr", "weight", "pn"):
+            state[name][closed] = 0
+
+    def log_m(self, state: State) -> Floats:
+        """log of each group's detector, a bound each: (tables, groups, bounds)."""
+        found = state["log_m"]
+        top = found.max(axis=-1)
+        safe = np.where(np.isfinite(top), top, 0.0)
+        with np.errstate(divide="ignore"):
+            return np.where(np.isfinite(top), safe + np.log(np.exp(found - safe[..., None]).mean(axis=-1)), NEVER)
+
+    def reset(self, state: State, table: int, group: int) -> None:
+        """Forget the evidence on one group (after an alarm, or its end); counts and bets stay."""
+        state["log_m"][table, group] = NEVER
+        state["cusum"][table, group] = 0.0
+        for name in ("ng", "kg", "nr", "kr", "n"):
+            state[f"on_{name}"][table, group] = 0
+
+
+def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, tau: float) -> Floats:
+    """log of the e-value of a block against p_g ≥ τ·p_r, betting on rates qg < τ·qr: the projection has a closed form.
+
+    The null's point nearest to (qg, qr) in KL divergence weighted by group sizes lies on p_g = τp, p_r = p with
+    p = 2c / (b + √(b² - 4τNc)), N = n_g + n_r, b = n_g(qg + τ) + n_r(1 + τqr), c = n_g·qg + n_r·qr; maximal E[E] is 1.
+    """
+    p = _closest(ng, nr, qg, qr, tau)
+    return _log_likelihood_ratio(ng, kg, nr, kr, qg, qr, tau * p, p)
+
+
+def log_e_difference(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, delta: float) -> Floats:
+    """log of the e-value of a block against p_g ≥ p_r - δ, betting on qg < qr - δ; the projection by bisection."""
+    qg, qr = np.broadcast_arrays(np.asarray(qg, dtype=np.float64), np.asarray(qr, dtype=np.float64))
+    p = _closest_difference(ng, nr, qg, qr, delta)
+    found = _log_likelihood_ratio(ng, kg, nr, kr, qg, qr, p - delta, p)
+    return np.asarray(np.where(qg < qr - delta, found, 0.0))  # no bet inside the null
+
+
+def _closest(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, tau: Floats | float) -> Floats:
+    b = ng * (qg + tau) + nr * (1.0 + tau * qr)
+    c = ng * qg + nr * qr
+    root = np.sqrt(np.maximum(b * b - 4.0 * tau * (ng + nr) * c, 0.0))
+    return np.asarray(np.clip(2.0 * c / (b + root), 1e-300, np.minimum(1.0, 1.0 / np.asarray(tau)) - 1e-12))
+
+
+def _closest_difference(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, delta: Floats | float) -> Floats:
+    """The zero in p of n_g(q_g-p+δ)/((p-δ)(1-p+δ)) + n_r(q_r-p)/(p(1-p)), which falls in p."""
+    low = np.maximum(0.0, delta) + np.zeros_like(qg) + 1e-12
+    high = np.minimum(1.0, 1.0 + np.asarray(delta)) + np.zeros_like(qg) - 1e-12
+    for _ in range(60):
+        p = 0.5 * (low + high)
+        slope = ng * (qg - p + delta) / ((p - delta) * (1 - p + delta)) + nr * (qr - p) / (p * (1 - p))
+        low, high = np.where(slope > 0, p, low), np.where(slope > 0, high, p)
+    return np.asarray(0.5 * (low + high))
+
+
+def _log_likelihood_ratio(
+    ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, pg: Floats, pr: Floats
+) -> Floats:
+    return np.asarray(
+        kg * rounded(np.log(qg / pg))
+        + (ng - kg) * rounded(np.log1p(-qg) - np.log1p(-pg))
+        + kr * rounded(np.log(qr / pr))
+        + (nr - kr) * rounded(np.log1p(-qr) - np.log1p(-pr))
+    )
+
+
+def confidence_sequence(
+    ng: Ints, kg: Ints, nr: Ints, kr: Ints, null: Null = "ratio", log_odds: float = ALPHA_LOG
+) -> tuple[Floats, Floats]:
+    """95 % bounds for p_g/p_r (or p_g - p_r) that hold at every moment at once, assuming constant rates; NaN without data.
+
+    Universal inference (Wasserman, Ramdas, Balakrishnan, 2020): {θ : log[B(k_g+½, n_g-k_g+½)·B(k_r+½, n_r-k_r+½)/B(½,½)²]
+    - max_p log L(θ, p) < log 20}.
+    """
+    ng, kg, nr, kr = (np.asarray(one, dtype=np.float64) for one in (ng, kg, nr, kr))
+    mixture = betaln(kg + 0.5, ng - kg + 0.5) + betaln(kr + 0.5, nr - kr + 0.5) - 2 * betaln(0.5, 0.5)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pg, pr = kg / ng, kr / nr
+
+    def outside(theta: Floats) -> Bools:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if null == "ratio":
+                p = _closest(ng, nr, pg, pr, theta)
+                g = theta * p
+            else:
+                p = _closest_difference(ng, nr, pg, pr, theta)
+                g = p - theta
+            best = xlogy(kg, g) + xlog1py(ng - kg, -g) + xlogy(kr, p) + xlog1py(nr - kr, -p)
+        return np.asarray(mixture - best >= log_odds)
+
+    if null == "ratio":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            centre = np.log(np.clip(pg / pr, 1e-9, 1e9))
+        ends = [np.exp(_edge(lambda x: outside(np.exp(x)), centre, limit)) for limit in (-21.0, 21.0)]
+        lower, upper = np.where(kg == 0, 0.0, ends[0]), np.where(kr == 0, np.inf, ends[1])
+    else:
+        found = [-_edge(lambda x: outside(x), -(pg - pr), -limit) for limit in (-1 + 1e-9, 1 - 1e-9)]
+        lower, upper = found
+    empty = (ng == 0) | (nr == 0)
+    return np.where(empty, np.nan, lower), np.where(empty, np.nan, upper)
+
+
+def _edge(outside: object, centre: Floats, limit: float) -> Floats:
+    """Where `outside` begins between the centre, which lies inside, and a limit."""
+    inside, beyond = centre.copy(), np.full_like(centre, limit)
+    for _ in range(50):
+        middle = 0.5 * (inside + beyond)
+        out = outside(middle)  # type: ignore[operator]
+        inside, beyond = np.where(out, inside, middle), np.where(out, middle, beyond)
+    return np.asarray(0.5 * (inside + beyond))
+
+
+def shares_of_appearance(count: int) -> Sequence[float]:
+    """Weights of families that appear one after the other and are not known beforehand: 1/(i(i+1)), in all below 1.
+
+    >>> [round(one, 3) for one in shares_of_appearance(3)]
+    [0.5, 0.167, 0.083]
+    """
+    return [1.0 / (i * (i + 1)) for i in range(1, count + 1)]
