@@ -164,10 +164,21 @@ class Bernoulli:
         for row, name in enumerate(state["names"]):
             seen, hits, raised = int(n[row]), int(k[row]), bool(alarm[row])
             quiet = SignalStatus.OK if state["n"][row] >= self.least else SignalStatus.INSUFFICIENT
-            told = (hits / seen, float(lower[row]), float(upper[row])) if seen else (None, None, None)
-            onset = (int(onset_ms[row]), seen) if raised else (None, None)
-            status = SignalStatus.ALARM if raised else quiet
-            found.append(Share(name, status, *told, seen, hits, float(self.p0[row]), float(e_value[row]), *onset))
+            found.append(
+                Share(
+                    name=name,
+                    status=SignalStatus.ALARM if raised else quiet,
+                    estimate=hits / seen if seen else None,
+                    lower=float(lower[row]) if seen else None,
+                    upper=float(upper[row]) if seen else None,
+                    n=seen,
+                    k=hits,
+                    p0=float(self.p0[row]),
+                    e_value=float(e_value[row]),
+                    onset_ms=int(onset_ms[row]) if raised else None,
+                    onset_n=seen if raised else None,
+                )
+            )
         return found
 
 
