@@ -77,6 +77,8 @@ _FIXED: dict[str, pl.DataType] = {
 }
 _CLOCKS = frozenset({"event_time_ms", "broker_time_ms", "skew_ms", "skewed"})
 _DECLARED = frozenset({"caller_declared", "caller_verified", "model.version_declared"})
+GROUPS = "groups."
+"""Before the name of a protected attribute: columns that exist only for who asks for them by name, and for no rule."""
 _CALLER = {"caller", "caller_declared", "caller_verified"}
 _EMPTY_OUTPUT = type("NoOutput", (), {"label": None, "score": None, "confidence": None, "text": None})()
 _EMPTY_ACTION = type("NoAction", (), {"tool": None})()
@@ -101,6 +103,9 @@ class Harvest:
     def __init__(self, contract: Contract, wanted: Collection[str] | None) -> None:
         self.contract = contract
         types = decision_columns(contract.declaration)
+        if wanted is not None:  # only who asks by name, a monitor lane, gets protected attributes
+            groups = [f"{GROUPS}{name}" for name in contract.declaration.groups]
+            types |= {name: pl.String() for name in groups if name in wanted}
         self.types = {name: kind for name, kind in types.items() if wanted is None or name in wanted}
         self._levels = _Levels(contract, self.types)
         self._clear()
@@ -121,6 +126,7 @@ class Harvest:
         self.incomplete: list[int] = []
         """Rows (of the batch) of predictions with neither label nor score."""
         kept = {*self.types, *_Levels.always(contract), *(_CALLER if _CALLER & set(self.types) else ())}
+        kept |= {"groups"} if any(name.startswith(GROUPS) for name in self.types) else set()
         numeric = {name for name, kind in self.types.items() if kind == pl.Float64()}
         self._numbers: dict[str, list[bytes]] = {name: [] for name in self._levels.names if name in numeric}
         self._holed: set[str] = set()
@@ -209,6 +215,10 @@ class Harvest:
             return pl.Series(name, self._declared(name, records), dtype=kind)
         if name == "model.name" and not self.contract.catch_all:
             return pl.Series(name, [self.contract.name] * len(self.rows), dtype=kind)
+        if name.startswith(GROUPS):
+            attribute = name.removeprefix(GROUPS)
+            values = [None if groups is None else groups.get(attribute) for groups in self._texts["groups"]]
+            return pl.Series(name, values, dtype=kind)
         if name not in self._numbers:
             return pl.Series(name, self._texts[name], dtype=kind)
         numbers = pl.Series(name, self._array(name))
@@ -289,7 +299,8 @@ class _Levels:
         subject = {"subject": "subject"} if "subject" in wanted else {}
         self._top = _level({"id": "id", "source": "source", "time": "time", **subject, "": "data"})
         parts = {"": "model"}
-        inner = {n: n for n in ("caller", "purpose", "prompt", "latency_ms") if n in wanted}
+        inner: dict[str, str] = {n: n for n in ("caller", "purpose", "prompt", "latency_ms") if n in wanted}
+        inner |= {"groups": "groups"} if any(n.startswith(GROUPS) for n in wanted) else {}
         for name, level in self._parts():
             parts |= {f"/{name}": name} if level.getter is not None else {}
         self._data = _level(parts | inner)

@@ -232,7 +232,11 @@ class Monitor(ABC):
 
     @abstractmethod
     def judge(self, state: State) -> Sequence[Judgement]:
-        """What there is to say now. Costs more than a step: asked for when something is published."""
+        """What there is to say now, bounds left out where they cost much. Asked for every few seconds, not at every step."""
+
+    def bounded(self, judgement: Judgement) -> Judgement:
+        """The same with its bounds; asked for only where a judgement is published."""
+        return judgement
 
     def sentence(self, judgement: Judgement) -> str:
         """The judgement in plain words, for flags and pages; no jargon."""

@@ -58,11 +58,15 @@ class Profile:
     def of_bytes(cls, data: bytes, digest: str | None = None) -> Profile:
         """Read one; raises Misconfigured where it is damaged, of another format, or not what the digest names."""
         if digest is not None and "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-            raise Misconfigured(f"the profile's bytes are not those of {digest}; fit it again, or restore it from a copy")
+            raise Misconfigured(
+                f"the profile's bytes are not those of {digest}; fit it again, or restore it from a copy"
+            )
         try:
             document = json.loads(data)
             if document["format"] != FORMAT:
-                raise Misconfigured(f"the profile has format {document['format']}, this version reads {FORMAT}: fit it again")
+                raise Misconfigured(
+                    f"the profile has format {document['format']}, this version reads {FORMAT}: fit it again"
+                )
             sections = {kind: unpacked(section) for kind, section in document["sections"].items()}
             return cls(
                 document["model"],

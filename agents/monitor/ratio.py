@@ -11,12 +11,12 @@ a study one stream. Groups come as counts n (decisions) and k (favourable ones).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import exp, inf, lgamma, log, log1p, pi, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import betaln, xlog1py, xlogy
 
 from agents.monitor.contract import Bools, Floats, Ints, State
 from agents.monitor.detectors import NEVER, grown, rounded
@@ -102,7 +102,7 @@ class Rates:
         state["all_n"] += n
         state["all_k"] += k
         self._open(state, ready | ~open_, fixed, prior, may)
-        return ready
+        return np.asarray(ready)
 
     def _close(self, state: State, ready: Bools, now_ms: int) -> None:
         at = np.nonzero(ready)
@@ -124,10 +124,10 @@ class Rates:
         """log E of closed blocks, one a bet: (blocks, bets)."""
         if self.adverse == "higher":
             ng, kg, nr, kr = nr, kr, ng, kg
-        args = [values[:, None] for values in (ng, kg, nr, kr)]
+        ng, kg, nr, kr = ng[:, None], kg[:, None], nr[:, None], kr[:, None]
         if self.null == "ratio":
-            return log_e_ratio(*args, np.minimum(bound * BETS * q, 1 - EDGE), q, bound)
-        return log_e_difference(*args, np.maximum(BETS * (q - bound), EDGE), q, bound)
+            return log_e_ratio(ng, kg, nr, kr, np.minimum(bound * BETS * q, 1 - EDGE), q, bound)
+        return log_e_difference(ng, kg, nr, kr, np.maximum(BETS * (q - bound), EDGE), q, bound)
 
     def _open(self, state: State, closed: Bools, fixed: Ints, prior: float, may: Bools | None) -> None:
         """Fix reference and bets of the next blocks, from what came before them only."""
@@ -141,7 +141,9 @@ class Rates:
         own = np.arange(closed.shape[1])[None, :]
         ref = np.where((ref == own) | (False if may is None else ~may), -1, ref)
         source = own if self.adverse == "higher" else np.maximum(ref, 0)
-        dk, dn = (np.take_along_axis(state[name], np.broadcast_to(source, closed.shape), axis=1) for name in ("dk", "dn"))
+        dk, dn = (
+            np.take_along_axis(state[name], np.broadcast_to(source, closed.shape), axis=1) for name in ("dk", "dn")
+        )
         q = np.clip((dk + 2 * PRIOR[0] * prior) / (dn + PRIOR[1]), EDGE, 1 - EDGE)
         state["ref"] = np.where(closed, ref, state["ref"])
         state["q"] = np.where(closed, q, state["q"])
@@ -211,50 +213,63 @@ def _log_likelihood_ratio(
     )
 
 
-def confidence_sequence(
-    ng: Ints, kg: Ints, nr: Ints, kr: Ints, null: Null = "ratio", log_odds: float = ALPHA_LOG
-) -> tuple[Floats, Floats]:
-    """95 % bounds for p_g/p_r (or p_g - p_r) that hold at every moment at once, assuming constant rates; NaN without data.
+def confidence_sequence(ng: int, kg: int, nr: int, kr: int, null: Null = "ratio") -> tuple[float | None, float | None]:
+    """95 % bounds for p_g/p_r (or p_g - p_r) that hold at every moment at once, assuming constant rates; None: no bound.
 
     Universal inference (Wasserman, Ramdas, Balakrishnan, 2020): {θ : log[B(k_g+½, n_g-k_g+½)·B(k_r+½, n_r-k_r+½)/B(½,½)²]
     - max_p log L(θ, p) < log 20}.
     """
-    ng, kg, nr, kr = (np.asarray(one, dtype=np.float64) for one in (ng, kg, nr, kr))
-    mixture = betaln(kg + 0.5, ng - kg + 0.5) + betaln(kr + 0.5, nr - kr + 0.5) - 2 * betaln(0.5, 0.5)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pg, pr = kg / ng, kr / nr
+    if not ng or not nr:
+        return None, None
+    mixture = log_beta(kg, ng) + log_beta(kr, nr)
+    pg, pr = kg / ng, kr / nr
 
-    def outside(theta: Floats) -> Bools:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if null == "ratio":
-                p = _closest(ng, nr, pg, pr, theta)
-                g = theta * p
-            else:
-                p = _closest_difference(ng, nr, pg, pr, theta)
-                g = p - theta
-            best = xlogy(kg, g) + xlog1py(ng - kg, -g) + xlogy(kr, p) + xlog1py(nr - kr, -p)
-        return np.asarray(mixture - best >= log_odds)
+    def outside(theta: float) -> bool:
+        if null == "ratio":
+            b, c = ng * (pg + theta) + nr * (1.0 + theta * pr), kg + kr
+            p = 2.0 * c / (b + sqrt(max(b * b - 4.0 * theta * (ng + nr) * c, 0.0)))
+            p = min(max(p, 1e-300), min(1.0, 1.0 / theta) - 1e-12)
+            g = theta * p
+        else:
+            p = _closest_scalar(ng, nr, pg, pr, -theta)
+            g = p + theta
+        return mixture - log_likelihood(kg, ng, g) - log_likelihood(kr, nr, p) >= ALPHA_LOG
 
-    if null == "ratio":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            centre = np.log(np.clip(pg / pr, 1e-9, 1e9))
-        ends = [np.exp(_edge(lambda x: outside(np.exp(x)), centre, limit)) for limit in (-21.0, 21.0)]
-        lower, upper = np.where(kg == 0, 0.0, ends[0]), np.where(kr == 0, np.inf, ends[1])
-    else:
-        found = [-_edge(lambda x: outside(x), -(pg - pr), -limit) for limit in (-1 + 1e-9, 1 - 1e-9)]
-        lower, upper = found
-    empty = (ng == 0) | (nr == 0)
-    return np.where(empty, np.nan, lower), np.where(empty, np.nan, upper)
+    if null == "difference":
+        return _edge(outside, pg - pr, -1.0), _edge(outside, pg - pr, 1.0)
+    centre = log(min(max(pg / pr if pr else 1e9, 1e-9), 1e9))
+    lower = 0.0 if kg == 0 else exp(_edge(lambda x: outside(exp(x)), centre, -21.0))
+    return lower, None if kr == 0 else exp(_edge(lambda x: outside(exp(x)), centre, 21.0))
 
 
-def _edge(outside: object, centre: Floats, limit: float) -> Floats:
+def log_beta(k: float, n: float) -> float:
+    """log of B(k+½, n-k+½)/B(½,½): the likelihood of k in n, mixed over all rates by Jeffreys' prior."""
+    return lgamma(k + 0.5) + lgamma(n - k + 0.5) - lgamma(n + 1.0) - log(pi)
+
+
+def log_likelihood(k: float, n: float, p: float) -> float:
+    """k·log p + (n-k)·log(1-p), with 0·log 0 = 0."""
+    if (k and p <= 0) or (n > k and p >= 1):
+        return -inf
+    return (k * log(p) if k else 0.0) + ((n - k) * log1p(-p) if n > k else 0.0)
+
+
+def _closest_scalar(ng: int, nr: int, qg: float, qr: float, delta: float) -> float:
+    low, high = max(0.0, delta) + 1e-12, min(1.0, 1.0 + delta) - 1e-12
+    for _ in range(40):
+        p = 0.5 * (low + high)
+        slope = ng * (qg - p + delta) / ((p - delta) * (1 - p + delta)) + nr * (qr - p) / (p * (1 - p))
+        low, high = (p, high) if slope > 0 else (low, p)
+    return 0.5 * (low + high)
+
+
+def _edge(outside: Callable[[float], bool], centre: float, limit: float) -> float:
     """Where `outside` begins between the centre, which lies inside, and a limit."""
-    inside, beyond = centre.copy(), np.full_like(centre, limit)
-    for _ in range(50):
+    inside, beyond = centre, limit
+    for _ in range(40):
         middle = 0.5 * (inside + beyond)
-        out = outside(middle)  # type: ignore[operator]
-        inside, beyond = np.where(out, inside, middle), np.where(out, middle, beyond)
-    return np.asarray(0.5 * (inside + beyond))
+        inside, beyond = (inside, middle) if outside(middle) else (middle, beyond)
+    return 0.5 * (inside + beyond)
 
 
 def shares_of_appearance(count: int) -> Sequence[float]:

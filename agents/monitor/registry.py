@@ -1,10 +1,14 @@
-"""Every kind of monitor that comes with the product, by name. Users' own come from entry points (orchestration/extensions.py)."""
+"""Every kind of monitor that comes with the product, by name.
+
+Users' own kinds come from entry points (orchestration/extensions.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from agents.monitor.contract import Monitor
+from agents.monitor.impact import DisparateImpact, StatisticalParity
 
-KINDS: Mapping[str, type[Monitor]] = {one.kind: one for one in ()}
+KINDS: Mapping[str, type[Monitor]] = {one.kind: one for one in (DisparateImpact, StatisticalParity)}
 """One entry a kind."""

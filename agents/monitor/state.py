@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {"f8": np.dtype("<f8"), "i8": np.dtype("<i8"), "i4": np.dtype("<i4"), "i2": np.dtype("<i2")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "f8": np.dtype("<f8"),
+    "i8": np.dtype("<i8"),
+    "i4": np.dtype("<i4"),
+    "i2": np.dtype("<i2"),
+}
 DTYPES |= {"u1": np.dtype("u1"), "f4": np.dtype("<f4"), "b1": np.dtype("?"), "u4": np.dtype("<u4")}
 _ARRAY = "~"
 
@@ -48,6 +53,7 @@ def _array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
     try:
         dtype, shape = DTYPES[value[_ARRAY]], [int(size) for size in value["shape"]]
         data = base64.b64decode(value["data"], validate=True)
-        return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+        found: np.ndarray[Any, Any] = np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"a kept array is damaged: {error}") from error

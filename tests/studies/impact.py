@@ -1,6 +1,6 @@
 """Disparate impact: delays and false alarms of the ratio engine, many streams at once, one table a stream.
 
-    python -m tests.studies.impact --streams 300
+python -m tests.studies.impact --streams 300
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def delays(case: Case, streams: int, seed: int = 1) -> Delays:
         if np.isfinite(found).all():
             break
     found = found[~early]
-    return Delays(case, float(np.median(found)), float(np.quantile(found, 0.9)), int(np.isinf(found).sum()), int(early.sum()))
+    return Delays(
+        case, float(np.median(found)), float(np.quantile(found, 0.9)), int(np.isinf(found).sum()), int(early.sum())
+    )
 
 
 def false_alarms(ratio: float, streams: int, decisions: int = 50_000, seed: int = 2) -> int:
