@@ -20,6 +20,8 @@ from agents.monitor.detectors import NEVER, binomial_log_e, grown, left_zero, mi
 OTHER = "other"
 """Names past the cap, counted together."""
 SOURCE = "Bernoulli e-detector, Shiryaev-Roberts form: Shin, Ramdas, Rinaldo, E-detectors (2022)"
+CLOSING = 10_000.0
+"""Evidence that ends an alarm: by chance at most once in so many decisions while P is still at least p0."""
 ODDS = (1.5, 2.5, 5.0, 15.0)
 """Bets: the odds of p0 times these."""
 
@@ -30,7 +32,7 @@ class Share:
 
     name: str
     status: SignalStatus
-    """`insufficient` below `least` events; `alarm` from the evidence for P > p0 until equal evidence for P < p0."""
+    """`insufficient` below `least` events; `alarm` from evidence for P > p0 until there is evidence (CLOSING) for P < p0."""
     estimate: float | None
     """k / n: in an alarm since the onset (optimistic), else since the start or the end of the last alarm."""
     lower: float | None
@@ -62,11 +64,13 @@ class Bernoulli:
         open_set: bool = False,
         cap: int = 64,
         least: int = 30,
+        spread: float = 1.0,
     ) -> None:
         """`names` have equal parts of `share`, or with `open_set` 1/(j(j+1)) of it, j being their place by appearance.
 
         `p0` is one number or, for fixed names, one a name; in an open set what comes up later has the last one.
-        `cap` is the most names an open set tells apart; the rest is counted as OTHER.
+        `cap` is the most names an open set tells apart; the rest is counted as OTHER. `spread` > 1 divides log E: hits come
+        in clusters, with so many times the variance of independent ones. The bound is then a rule of thumb.
         """
         if open_set and len(names) > cap:
             raise ValueError(f"{len(names)} names are more than the cap of {cap}; raise it")
@@ -76,14 +80,15 @@ class Bernoulli:
         self.p0 = given[np.minimum(np.arange(rows), len(given) - 1)]
         ratio = np.asarray(odds, dtype=np.float64)
         self._log_bets = np.full(len(ratio), -np.log(len(ratio)))
-        self._up = _factors(self.p0, ratio)
-        self._down = _factors(self.p0, 1 / ratio)
+        self._up = _factors(self.p0, ratio, spread)
+        self._down = _factors(self.p0, 1 / ratio, spread)
         if open_set:
             place = np.arange(1, rows + 1)
             shares = np.append(1 / (place * (place + 1))[:-1], 1 / rows)  # the last one has all that is left
         else:
             shares = np.full(rows, 1 / max(rows, 1))
-        self._log_share = rounded(np.log(shares * share))
+        with np.errstate(divide="ignore"):  # without a share it never alarms
+            self._log_share = rounded(np.log(shares * share))
 
     def start(self) -> State:
         """The state before anything was counted."""
@@ -121,11 +126,11 @@ class Bernoulli:
         opened, closed = np.zeros_like(alarm), np.zeros_like(alarm)
         if not alarm.all():
             state["log_m"] = np.where(alarm[:, None], NEVER, grown(state["log_m"], step.weight, _log_e(self._up, n, k)))
-            opened = ~alarm & self._reached(state["log_m"])
+            opened = ~alarm & (self._log_strength(state["log_m"]) >= np.log(self.limit))
         if alarm.any():
-            evidence = grown(state["closing"], step.weight, _log_e(self._down, n, k))
+            evidence = grown(state["closing"], float(step.n), _log_e(self._down, n, k))
             state["closing"] = np.where(alarm[:, None], evidence, NEVER)
-            closed = alarm & self._reached(state["closing"])
+            closed = alarm & (mixed(state["closing"], self._log_bets) >= np.log(CLOSING))
         if opened.any():
             state["best"] = np.where(opened, state["log_m"].argmax(axis=1), state["best"])
             state["alarm_e"] = np.where(opened, self._log_strength(state["log_m"]), state["alarm_e"])
@@ -146,9 +151,6 @@ class Bernoulli:
 
     def _log_strength(self, log_m: Floats) -> Floats:
         return np.asarray(mixed(log_m, self._log_bets) + self._log_share[: len(log_m)])
-
-    def _reached(self, log_m: Floats) -> Bools:
-        return np.asarray(self._log_strength(log_m) >= np.log(self.limit))
 
     def judge(self, state: State) -> list[Share]:
         """What there is to say of each name, in the order of their appearance."""
@@ -214,12 +216,13 @@ def _grow(state: State, now_ms: int) -> None:
 _Factors = tuple[Floats, Floats]
 
 
-def _factors(p0: Floats, ratio: Floats) -> _Factors:
+def _factors(p0: Floats, ratio: Floats, spread: float) -> _Factors:
     """log E of one hit and of one miss, (names, bets): bets on odds of `ratio` × those of p0."""
     odds = (p0 / (1 - p0))[:, None] * ratio
     bets = odds / (1 + odds)
     one, none = np.ones(1), np.zeros(1)
-    return binomial_log_e(one, one, p0[:, None], bets), binomial_log_e(one, none, p0[:, None], bets)
+    hit, miss = (binomial_log_e(one, k, p0[:, None], bets) for k in (one, none))
+    return rounded(hit / spread), rounded(miss / spread)
 
 
 def _log_e(factors: _Factors, n: Ints, k: Ints) -> Floats:

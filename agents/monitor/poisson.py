@@ -20,6 +20,8 @@ from agents.monitor.detectors import NEVER, mixed, rounded
 MINUTE_MS = 60_000
 WEEK = 7 * 24 * 60
 """Minutes."""
+CLOSING = 10_000.0
+"""Evidence that ends an alarm: by chance at most once in so many minutes while the rate is still beyond its limit."""
 FASTER = (1.5, 2.0, 3.0, 6.0)
 SLOWER = (0.7, 0.4, 0.1)
 SOURCE = "Poisson e-detector, Shiryaev-Roberts form: Shin, Ramdas, Rinaldo, E-detectors (2022)"
@@ -80,7 +82,8 @@ class Rates:
         theta = np.asarray(thetas, dtype=np.float64)
         self._bets = {False: theta, True: 1 / theta}
         self._log_bets = np.full(len(theta), -np.log(len(theta)))
-        self._log_share = float(rounded(np.log(np.asarray(share / len(self.names)))))
+        with np.errstate(divide="ignore"):  # without a share it never alarms
+            self._log_share = rounded(np.log(np.asarray([share / max(len(self.names), 1)])))
 
     def start(self) -> State:
         """The state before the first minute."""
@@ -98,6 +101,7 @@ class Rates:
             "onset_calls": np.zeros((names, bets), dtype=np.int64),
             "onset_allowed": np.zeros((names, bets)),
             "last": 0,
+            "end": 0,
         }
 
     def close(self, state: State, first: int, calls: Ints) -> bool:
@@ -127,11 +131,12 @@ class Rates:
         opening = self._log_e(calls, allowed, np.zeros_like(alarm))
         log_e = np.where(alarm[:, None], self._log_e(calls, allowed, alarm), opening)
         total = np.cumsum(log_e, axis=0)
+        weights = np.where(alarm, 1.0, self._weights(state, calls)[:, None])
         with np.errstate(divide="ignore"):
-            entered = np.log(self._weights(state, calls))[:, None, None] - (total - log_e)
+            entered = np.log(weights)[:, :, None] - (total - log_e)
         log_m = np.logaddexp.accumulate(np.concatenate([state["log_m"][None], entered]), axis=0)[1:] + total
-        strength = mixed(log_m, self._log_bets) + self._log_share
-        reached = strength >= np.log(self.limit)
+        closing = mixed(log_m, self._log_bets)
+        reached = np.where(alarm, closing >= np.log(CLOSING), closing + self._log_share >= np.log(self.limit))
         turns = np.flatnonzero(reached.any(axis=1))
         taken = int(turns[0]) + 1 if len(turns) else len(calls)
         calls, allowed, opening = calls[:taken], allowed[:taken], opening[:taken]
@@ -140,9 +145,9 @@ class Rates:
         state["calls"] += calls.sum(axis=0)
         state["allowed"] = rounded(state["allowed"] + allowed.sum(axis=0))
         state["minutes"] += taken
-        state["last"] = int(calls[-1, 0])
+        state["last"], state["end"] = int(calls[-1, 0]), first + taken
         if len(turns):
-            self._turn(state, reached[taken - 1], strength[taken - 1], first + taken)
+            self._turn(state, reached[taken - 1], closing[taken - 1] + self._log_share, first + taken)
         return taken
 
     def _turn(self, state: State, reached: Bools, strength: Floats, minute: int) -> None:
@@ -189,7 +194,7 @@ class Rates:
         for row, name in enumerate(self.names):
             watched, raised = bool(allowed[row] > 0), bool(alarm[row])
             quiet = SignalStatus.OK if state["minutes"][row] >= self.least else SignalStatus.INSUFFICIENT
-            onset = int(state["onset"][row, state["best"][row]]) * MINUTE_MS
+            onset = int(state["onset"][row, state["best"][row]])
             found.append(
                 Rate(
                     name=name,
@@ -199,9 +204,9 @@ class Rates:
                     upper=float(upper[row]) if watched else None,
                     calls=int(calls[row]),
                     allowed=float(allowed[row]),
-                    minutes=int(state["minutes"][row]),
+                    minutes=state["end"] - onset if raised else int(state["minutes"][row]),
                     e_value=float(e_value[row]),
-                    onset_ms=onset if raised else None,
+                    onset_ms=onset * MINUTE_MS if raised else None,
                 )
             )
         return found

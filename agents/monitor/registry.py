@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agents.monitor.after_hours import AfterHours
+from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.impact import DisparateImpact, StatisticalParity
+from agents.monitor.strangers import Strangers
 
-KINDS: Mapping[str, type[Monitor]] = {one.kind: one for one in (DisparateImpact, StatisticalParity)}
+KINDS: Mapping[str, type[Monitor]] = {
+    one.kind: one for one in (DisparateImpact, StatisticalParity, AfterHours, CallRate, Strangers)
+}
 """One entry a kind."""
