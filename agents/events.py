@@ -351,6 +351,22 @@ class Observation(CloudEvent):
     data: ObservationData
 
 
+class ProgressData(Frozen):
+    """How far one observe lane has come, so that a lane that stands still shows as lag."""
+
+    lane: str
+    """Its transactional id; also the record's key."""
+    through_ms: int
+    """Broker time up to which it has counted everything; ms since 1970 UTC."""
+
+
+class Progress(CloudEvent):
+    """An observe lane's progress on `observations`, once a second."""
+
+    type: Literal["governance.progress.v1"] = "governance.progress.v1"
+    data: ProgressData
+
+
 class AttributesData(Frozen):
     """Protected attributes of one subject."""
 
@@ -509,6 +525,7 @@ EVENTS: tuple[type[CloudEvent], ...] = (
     Signal,
     Watermark,
     Observation,
+    Progress,
     Attributes,
     OutcomeEvent,
     Case,
