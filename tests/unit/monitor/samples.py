@@ -88,9 +88,9 @@ def decisions(
 
 
 def view(
-    count: int, seed: int = 0, stretch: int = STRETCH, start_ms: int = MONDAY_MS, every_ms: int = 2_000, **more: float
+    count: int, seed: int = 0, stretch: int = STRETCH, start_ms: int = MONDAY_MS, every_ms: int = 40_000, **more: float
 ) -> View:
-    """A View of so many decisions, one every two seconds."""
+    """A View of so many decisions, one every forty seconds."""
     frame, groups = decisions(count, seed, **more)
     number = np.arange(count) // stretch
     times = start_ms + np.arange(count, dtype=np.int64) * every_ms
@@ -108,7 +108,7 @@ def monitor(kind: str, options: dict[str, Any] | None = None, share: float = 1.0
     """A monitor of a kind for the test's model, with a profile fitted on 5,000 reference decisions."""
     found = KINDS[kind]
     model = declaration(kind)
-    section, _ = found.fit(view(5_000, seed=99, stretch=5_000, every_ms=40_000), model)  # more than two days
+    section, _ = found.fit(view(5_000, seed=99, stretch=5_000), model)  # more than two days
     read = found.options_type.model_validate(options or {})
     setting = Setting(kind, "m", model, read, Budget(limit), share, section)
     return found(setting)
