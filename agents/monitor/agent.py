@@ -128,11 +128,12 @@ class AssessAgent:
                 self.progress[data.lane] = max(self.progress.get(data.lane, -1), data.through_ms)
             elif data.model is not None:
                 self._observation(data.model, data, record.offset, signals, flags)
+            self._watermarks(signals)
         for tick in ticks:
             self.now_ms = max(self.now_ms, tick.timestamp)
         if ticks:
             self._time_passes(signals, flags)
-        self._watermarks(signals)
+            self._watermarks(signals)
         if signals:
             yield (f"{self.prefix}.signals", 0), signals
         if flags:
