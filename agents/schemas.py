@@ -13,11 +13,16 @@ from pydantic.json_schema import models_json_schema
 from agents import __version__
 from agents.events import (
     EVENTS,
+    Attributes,
+    Case,
     CloudEvent,
     ConfigurationEvent,
     Decision,
     Flag,
     Manifest,
+    Observation,
+    OutcomeEvent,
+    Progress,
     Safeguard,
     Signal,
     Snapshot,
@@ -81,6 +86,31 @@ CHANNELS: tuple[Channel, ...] = (
         "Records that are no decisions of a declared model, byte for byte.",
         (),
         _headers(_VERDICT, {"govern-fault": "JSON object: kind, reason, detail, and the record's broker time."}),
+    ),
+    Channel(
+        "attributes",
+        "the subject",
+        "Protected attributes, for monitor lanes alone; a tombstone makes a subject's unknown.",
+        (Attributes,),
+    ),
+    Channel(
+        "outcomes",
+        "JSON array [source, id] of the decision",
+        "What really happened after decisions, known late and sometimes revised.",
+        (OutcomeEvent,),
+    ),
+    Channel(
+        "cases",
+        "JSON array [source, id] of the decision",
+        "Decisions that wait for their outcome, without features.",
+        (Case,),
+    ),
+    Channel(
+        "observations",
+        "the model, or a lane's transactional id",
+        "What monitor lanes counted, and how far they have come.",
+        (Observation, Progress),
+        _headers(_SEQUENCE),
     ),
     Channel("config", "`current`", "The configuration in force.", (ConfigurationEvent,), _headers(_SEQUENCE)),
     Channel(

@@ -63,6 +63,8 @@ TOPICS: tuple[Topic, ...] = (
         "dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True
     ),
     Topic("attributes", "n", "compacted", ("business",), ("monitor",), "protected attributes by subject"),
+    Topic("outcomes", "n", "time", ("business",), ("monitor",), "what really happened after decisions"),
+    Topic("cases", "n", "time", ("monitor",), ("monitor",), "decisions that wait for their outcome, without features"),
     Topic(
         "config",
         1,
