@@ -11,9 +11,12 @@ from agents.monitor.after_hours import AfterHours
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.impact import DisparateImpact, StatisticalParity
+from agents.monitor.prompts import PromptRisk
 from agents.monitor.strangers import Strangers
+from agents.monitor.tools import UnusualTools
 
 KINDS: Mapping[str, type[Monitor]] = {
-    one.kind: one for one in (DisparateImpact, StatisticalParity, AfterHours, CallRate, Strangers)
+    one.kind: one
+    for one in (DisparateImpact, StatisticalParity, AfterHours, CallRate, Strangers, PromptRisk, UnusualTools)
 }
 """One entry a kind."""

@@ -55,6 +55,8 @@ class FlaggedShares(Monitor):
     guarantee: ClassVar[Guarantee] = "proved"
     options_type: ClassVar[type[Options]] = ShareOptions
     metric: ClassVar[str] = "share"
+    counted: ClassVar[str] = "decisions"
+    """What the share is of, in plain words."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -94,8 +96,8 @@ class FlaggedShares(Monitor):
         """Rows that count at all; None: every one."""
         return None
 
-    def culprits(self, view: View, flag: str) -> pl.Series | None:
-        """A name for each row that is worth telling where it bears the flag: a caller, a tool; None: nothing is."""
+    def culprits(self, view: View, flag: str, rows: Ints) -> pl.Series | None:
+        """What is worth telling of `rows`, which bear the flag: a caller's name, a tool's, a row each; None: nothing is."""
         return None
 
     @abstractmethod
@@ -120,10 +122,10 @@ class FlaggedShares(Monitor):
                 if name is not None and table[:, place, 0].any():
                     found[f"caller={name}"] = table[:, place]
         for flag, mark in zip(self.flags, marks, strict=True):
-            culprits = self.culprits(view, flag) if mark.any() else None
+            rows = np.flatnonzero(mark)
+            culprits = self.culprits(view, flag, rows) if len(rows) else None
             if culprits is not None:
-                rows = np.flatnonzero(mark)
-                codes, names = coded(culprits[rows])
+                codes, names = coded(culprits)
                 inside = View(view.frame, view.stretch[rows], view.stretches)
                 for place, name in enumerate(names):
                     if name is not None:
@@ -190,13 +192,13 @@ class FlaggedShares(Monitor):
         )
 
     def sentence(self, judgement: Judgement) -> str:
-        flag = next((one for one in self.flags if (judgement.group or "").startswith(one)), self.flags[0])
+        flag = (judgement.group or "").partition(" & ")[0] if len(self.flags) > 1 else self.flags[0]
         _, found, caller = (judgement.group or "").rpartition("caller=")
-        whose = f"the calls of {caller}" if found else "the decisions"
-        whose = "the calls of all other callers" if (judgement.group or "").endswith("other callers") else whose
+        whose = f"the {self.counted} of {caller}" if found else f"the {self.counted}"
+        whose += " of all other callers" if (judgement.group or "").endswith("other callers") else ""
         allowed = judgement.detail["allowed"]
         if judgement.estimate is None:
-            return f"No decisions yet that could have {self.words(flag)}"
+            return f"No {self.counted} seen yet"
         told = f"{judgement.estimate:.1%} of {whose} {self.words(flag)} ({judgement.detail['flagged']:.0f} of {judgement.n})"
         return f"{told}; usual are at most {allowed:.2%}"
 

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from agents.configuration import Model
-from agents.monitor.contract import Bools, Options, View
+from agents.monitor.contract import Bools, Ints, Options, View
 from agents.monitor.shares import FlaggedShares
 
 CALLERS, VERSIONS = "unknown callers", "undeclared versions"
@@ -55,8 +55,8 @@ class Strangers(FlaggedShares):
     def marked(self, view: View) -> Mapping[str, Bools]:
         return {flag: (~view.frame[_COLUMNS[flag]]).fill_null(True).to_numpy() for flag in self.flags}
 
-    def culprits(self, view: View, flag: str) -> pl.Series | None:
-        return view.frame[_CULPRITS[flag]]
+    def culprits(self, view: View, flag: str, rows: Ints) -> pl.Series | None:
+        return view.frame[_CULPRITS[flag]][rows]
 
     def words(self, flag: str) -> str:
         return "came from unknown callers" if flag == CALLERS else "were made by undeclared versions"
