@@ -298,7 +298,7 @@ def _same(old: Any, new: Any) -> bool:
     """Versions, callers and the mode change what is governed, not what the counts mean."""
     apart = {"versions", "callers", "mode", "max_skew", "domain"}
     declared = (old.declaration.model_dump(exclude=apart), new.declaration.model_dump(exclude=apart))
-    return old.options == new.options and old.share == new.share and declared[0] == declared[1]
+    return bool(old.options == new.options and old.share == new.share and declared[0] == declared[1])
 
 
 def only(kept: Mapping[str, Any], monitors: set[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ LEAST = 10
 ESTABLISHED = 30.0
 """Decayed decisions from which on a group can be the reference, and from which on it is judged at all."""
 EDGE = 1e-3
+NEWTON = 20
 PRIOR = (10.0, 20.0)
 """Favourable ones and decisions added to a reference's counts; a profile's rate replaces the half."""
 ALPHA_LOG = float(np.log(20.0))
@@ -177,7 +178,7 @@ def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, 
 
 
 def log_e_difference(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, delta: float) -> Floats:
-    """log of the e-value of a block against p_g ≥ p_r - δ, betting on qg < qr - δ; the projection by bisection."""
+    """log of the e-value of a block against p_g ≥ p_r - δ, betting on qg < qr - δ; the projection by iteration."""
     qg, qr = np.broadcast_arrays(np.asarray(qg, dtype=np.float64), np.asarray(qr, dtype=np.float64))
     p = _closest_difference(ng, nr, qg, qr, delta)
     found = _log_likelihood_ratio(ng, kg, nr, kr, qg, qr, p - delta, p)
@@ -192,14 +193,18 @@ def _closest(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, tau: 
 
 
 def _closest_difference(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, delta: Floats | float) -> Floats:
-    """The zero in p of n_g(q_g-p+δ)/((p-δ)(1-p+δ)) + n_r(q_r-p)/(p(1-p)), which falls in p."""
+    """The zero in p of n_g(q_g-p+δ)/((p-δ)(1-p+δ)) + n_r(q_r-p)/(p(1-p)), which falls in p: Newton, kept between bounds."""
     low = np.maximum(0.0, delta) + np.zeros_like(qg) + 1e-12
     high = np.minimum(1.0, 1.0 + np.asarray(delta)) + np.zeros_like(qg) - 1e-12
-    for _ in range(60):
-        p = 0.5 * (low + high)
-        slope = ng * (qg - p + delta) / ((p - delta) * (1 - p + delta)) + nr * (qr - p) / (p * (1 - p))
-        low, high = np.where(slope > 0, p, low), np.where(slope > 0, high, p)
-    return np.asarray(0.5 * (low + high))
+    p = np.clip((ng * (qg + delta) + nr * qr) / (ng + nr), low, high)
+    for _ in range(NEWTON):
+        u, v, w = p - delta, (p - delta) * (1 - p + delta), p * (1 - p)
+        value = ng * (qg - u) / v + nr * (qr - p) / w
+        slope = -ng * (v + (qg - u) * (1 - 2 * u)) / (v * v) - nr * (w + (qr - p) * (1 - 2 * p)) / (w * w)
+        low, high = np.where(value > 0, p, low), np.where(value > 0, high, p)
+        step = p - value / slope
+        p = np.where((step > low) & (step < high), step, 0.5 * (low + high))
+    return np.asarray(p)
 
 
 def _log_likelihood_ratio(
