@@ -309,6 +309,8 @@ class SignalData(Frozen):
     """The model's clock when this was judged."""
     since_ms: int | None = None
     """The model's clock when the status became what it is."""
+    started_ms: int | None = None
+    """The model's clock before the first of `observations`: what they add to the budget's clock counts from here."""
     observations: InputRange | None = None
     """The observations that this judgement rests on, since the monitor started or was last reset."""
     detail: dict[str, float] = Field(default_factory=dict)

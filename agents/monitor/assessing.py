@@ -35,9 +35,11 @@ class Signalled:
     before: SignalStatus
     """The status published before."""
     clock_ms: int
-    first: int
-    """Offset of the first observation that this monitor took of this version."""
-    last: int
+    first: int = -1
+    """Offset of the first observation that this monitor took of this version; -1 without Kafka."""
+    last: int = -1
+    started_ms: int = -1
+    """The model's clock before that observation."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class Assessor:
     published: dict[Key, _Published] = field(default_factory=dict)
     said_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     """When something was last published of a version's monitor, by `now`."""
-    ranges: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    ranges: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
+    """First and last observation that a version's monitor took, and the model's clock before the first."""
 
     def __post_init__(self) -> None:
         self._monitors = {one.name: one for one in self.watched.monitors if one.ready is None}
@@ -76,14 +79,15 @@ class Assessor:
         stage: Stage = "decisions",
     ) -> list[Signalled]:
         """One observation, in the order of the topic; what of it is to be published. `now_ms`: the lane's, for the pace."""
-        gained = max(0, clock_ms - self.clock_ms) if self.clock_ms >= 0 else 0
-        self.clock_ms = max(self.clock_ms, clock_ms)
+        before = self.clock_ms
+        self.clock_ms = max(before, clock_ms)
+        gained = self.clock_ms - before if before >= 0 else 0
         weight = float(n) if self.watched.budget.unit == "decisions" else float(gained)
         step = Step(n, weight, self.clock_ms, offset)
         found: list[Signalled] = []
         for monitor in self._monitors.values():
             if monitor.stage == stage:
-                found += self._step(monitor, version, counts.get(monitor.name, {}), step, now_ms)
+                found += self._step(monitor, version, counts.get(monitor.name, {}), step, now_ms, before)
         return found
 
     def pass_time(self, clock_ms: int, now_ms: int) -> list[Signalled]:
@@ -95,13 +99,15 @@ class Assessor:
             found += self.take(version, 0, clock_ms, {}, now_ms)
         return found
 
-    def _step(self, monitor: Monitor, version: str, counts: Counts, step: Step, now_ms: int) -> list[Signalled]:
+    def _step(
+        self, monitor: Monitor, version: str, counts: Counts, step: Step, now_ms: int, before_ms: int
+    ) -> list[Signalled]:
         place = (version, monitor.name)
         state = self.states.get(place)
         if state is None:
             state = self.states[place] = monitor.start()
-        if step.offset >= 0:
-            self.ranges[place] = (self.ranges.get(place, (step.offset, 0))[0], step.offset)
+        first, _, started = self.ranges.get(place, (step.offset, -1, before_ms))
+        self.ranges[place] = (first, max(step.offset, self.ranges.get(place, (0, -1))[1]), started)
         changed = monitor.step(state, counts, step)
         due = now_ms - self.said_ms.get(place, -PUBLISH_MS) >= PUBLISH_MS
         if not changed and not due:
@@ -115,7 +121,7 @@ class Assessor:
         self, monitor: Monitor, version: str, judgements: Sequence[Judgement], due: bool, step: Step
     ) -> list[Signalled]:
         found = []
-        first, last = self.ranges.get((version, monitor.name), (-1, -1))
+        first, last, started = self.ranges[version, monitor.name]
         for one in judgements:
             key = (version, monitor.name, one.segment, one.group)
             before = self.published.get(key)
@@ -126,7 +132,7 @@ class Assessor:
             since = step.now_ms if turned else old.since_ms
             self.published[key] = _Published(one.status, since, one.estimate, one.n, one.e_value)
             one = monitor.bounded(one)
-            found.append(Signalled(version, monitor, one, since, old.status, step.now_ms, first, last))
+            found.append(Signalled(version, monitor, one, since, old.status, step.now_ms, first, last, started))
         return found
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
@@ -155,7 +161,7 @@ class Assessor:
             if m in here
         }
         self.said_ms = {(v, m): at for v, m, at in kept["said_ms"] if m in here}
-        self.ranges = {(v, m): (first, last) for v, m, first, last in kept["ranges"] if m in here}
+        self.ranges = {(v, m): (first, last, started) for v, m, first, last, started in kept["ranges"] if m in here}
 
 
 def _material(before: _Published, now: Judgement) -> bool:
@@ -196,6 +202,7 @@ def signal_data(said: Signalled, model: str, watched: Watched) -> SignalData:
         onset_n=one.onset_n,
         clock_ms=said.clock_ms,
         since_ms=said.since_ms,
+        started_ms=said.started_ms if said.started_ms >= 0 else None,
         detail=dict(one.detail),
         text=said.monitor.sentence(one),
     )

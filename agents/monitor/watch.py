@@ -17,6 +17,7 @@ import numpy as np
 
 from agents.configuration import Configuration, Model
 from agents.events import SignalData
+from agents.monitor.agent import only
 from agents.monitor.assessing import Assessor, Signalled, signal_data
 from agents.monitor.attributes import AttributeTable, prefer
 from agents.monitor.compilation import Watched, compile_monitors
@@ -55,11 +56,8 @@ class Watch:
                 documents[name]["profile"] = profile.digest
             configuration = Configuration.model_validate({"models": documents, "monitors": dict(monitors or {})})
         self.configuration = configuration
-        by_digest = {one.digest: one for one in (profiles or {}).values()}
-        self.watched: dict[str, Watched] = compile_monitors(configuration, by_digest, kinds)
-        self._counters = {name: Counter(one) for name, one in self.watched.items()}
-        self._wanted = {name: one.columns for name, one in self._counters.items()}
-        self.assessors = {name: Assessor(one) for name, one in self.watched.items()}
+        self._kinds = kinds
+        self._compile(profiles or {})
         self._attributes = AttributeTable()
         self._subjects = Subjects()
         self._clocks: dict[str, int] = {}
@@ -75,8 +73,8 @@ class Watch:
     ) -> list[SignalData]:
         """Take decisions in their order; the signals that are new or have changed.
 
-        `decisions`: CloudEvents (dicts, JSON texts or bytes), flat dicts, a Polars or a pandas frame, with columns as in
-        docs/monitors.md. `attributes`: subject → {attribute: group}. `now`: ms since 1970 UTC; decisions without a time
+        `decisions`: CloudEvents (dicts, JSON texts or bytes, records), flat dicts, a Polars or a pandas frame, with columns
+        as in docs/monitors.md. `attributes`: subject → {attribute: group}. `now`: ms since 1970 UTC; decisions without a time
         take it.
         """
         for subject, groups in dict(attributes or {}).items():
@@ -85,6 +83,22 @@ class Watch:
         for table in table_of(decisions, self.configuration, self._wanted, now):
             found += self._feed(table)
         return found
+
+    def compare_with(self, profiles: Mapping[str, Profile]) -> None:
+        """Compare with these profiles, by model, from now on.
+
+        What monitors have gathered is kept, but for those that the profile gives something else to compare with.
+        """
+        models = {
+            name: model.model_copy(update={"profile": profiles[name].digest}) if name in profiles else model
+            for name, model in self.configuration.models.items()
+        }
+        self.configuration = self.configuration.model_copy(update={"models": models})
+        before = self.assessors
+        self._compile(profiles)
+        for name, assessor in self.assessors.items():
+            kept = {one.name for one in assessor.watched.monitors if one.setting.profile is None}
+            assessor.restore(only(before[name].snapshot(), kept))
 
     def report(self) -> list[dict[str, Any]]:
         """Every monitor's present judgement, as plain dicts."""
@@ -100,7 +114,7 @@ class Watch:
                     one = monitors[name].bounded(judgement)
                     before = assessor.published.get((version, name, one.segment, one.group))
                     since = before.since_ms if before is not None else assessor.clock_ms
-                    said = Signalled(version, monitors[name], one, since, one.status, assessor.clock_ms, -1, -1)
+                    said = Signalled(version, monitors[name], one, since, one.status, assessor.clock_ms)
                     found.append(signal_data(said, model, assessor.watched))
         return found
 
@@ -113,6 +127,13 @@ class Watch:
             for one in watched.monitors
             if one.ready is not None
         }
+
+    def _compile(self, profiles: Mapping[str, Profile]) -> None:
+        by_digest = {one.digest: one for one in profiles.values()}
+        self.watched: dict[str, Watched] = compile_monitors(self.configuration, by_digest, self._kinds)
+        self._counters = {name: Counter(one) for name, one in self.watched.items()}
+        self._wanted = {name: one.columns for name, one in self._counters.items()}
+        self.assessors = {name: Assessor(one) for name, one in self.watched.items()}
 
     def _feed(self, table: Table) -> list[SignalData]:
         found: list[SignalData] = []
