@@ -37,7 +37,7 @@ class Share:
     """k / n: in an alarm since the onset (optimistic), else since the start or the end of the last alarm."""
     lower: float | None
     upper: float | None
-    """95 % at all times together, assuming a constant rate since then (`confidence_sequence`)."""
+    """95 % at all times together, assuming a constant rate since then (`confidence_sequence`); None without `bounds`."""
     n: int
     k: int
     p0: float
@@ -152,14 +152,14 @@ class Bernoulli:
     def _log_strength(self, log_m: Floats) -> Floats:
         return np.asarray(mixed(log_m, self._log_bets) + self._log_share[: len(log_m)])
 
-    def judge(self, state: State) -> list[Share]:
-        """What there is to say of each name, in the order of their appearance."""
+    def judge(self, state: State, bounds: bool = True) -> list[Share]:
+        """What there is to say of each name, in the order of their appearance; without `bounds` at a fifth of the cost."""
         rows = np.arange(len(state["names"]))
         alarm = state["alarm"]
         n = np.where(alarm, state["onset_n"][rows, state["best"]], state["n"])
         k = np.where(alarm, state["onset_k"][rows, state["best"]], state["k"])
         onset_ms = state["onset_ms"][rows, state["best"]]
-        lower, upper = confidence_sequence(n, k)
+        lower, upper = confidence_sequence(n, k) if bounds else (n, n)
         strength = np.where(alarm, state["alarm_e"], self._log_strength(state["log_m"]))
         e_value = np.exp(np.minimum(strength, 690.0))
         found = []
@@ -171,8 +171,8 @@ class Bernoulli:
                     name=name,
                     status=SignalStatus.ALARM if raised else quiet,
                     estimate=hits / seen if seen else None,
-                    lower=float(lower[row]) if seen else None,
-                    upper=float(upper[row]) if seen else None,
+                    lower=float(lower[row]) if seen and bounds else None,
+                    upper=float(upper[row]) if seen and bounds else None,
                     n=seen,
                     k=hits,
                     p0=float(self.p0[row]),

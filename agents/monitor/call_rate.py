@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +13,7 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.bernoulli import Bernoulli, Share
 from agents.monitor.contract import Bools, Counts, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.poisson import MINUTE_MS, SOURCE, Rate, Rates, hour_of
+from agents.monitor.poisson import MINUTE_MS, SOURCE, Rate, Rates, hour_of, ratio_sequence
 from agents.monitor.rates import Minutes, count_minutes, fitted, most
 from agents.monitor.shares import coded, usual_share
 
@@ -140,12 +141,15 @@ class CallRate(Monitor):
         return self.bernoulli.step(state["bernoulli"], n, over.sum(axis=0), told)
 
     def judge(self, state: State) -> Sequence[Judgement]:
-        shares = self.bernoulli.judge(state["bernoulli"]) if self.high is not None else []
+        shares = self.bernoulli.judge(state["bernoulli"], bounds=False) if self.high is not None else []
         found = []
         for row, rate in enumerate(self.poisson.judge(state["poisson"])):
             if self.poisson.limits[row, 0] < _UNWATCHED:
                 found.append(_judgement(rate, shares[row] if row < len(shares) else None))
         return found
+
+    def bounded(self, judgement: Judgement) -> Judgement:
+        return rate_bounds(judgement)
 
     def sentence(self, judgement: Judgement) -> str:
         caller = (judgement.group or "").removeprefix("caller=")
@@ -159,6 +163,15 @@ class CallRate(Monitor):
         return "ends when there is strong evidence that the calls a minute are within what is usual again"
 
 
+def rate_bounds(judgement: Judgement) -> Judgement:
+    """A judgement on a rate with the bounds of its ratio."""
+    allowed, phi = judgement.detail["allowed"], judgement.detail["variance_over_mean"]
+    if allowed <= 0:
+        return judgement
+    lower, upper = ratio_sequence(np.array([judgement.n or 0]) / phi, np.array([allowed]) / phi)
+    return replace(judgement, lower=float(lower[0]), upper=float(upper[0]))
+
+
 def _judgement(rate: Rate, share: Share | None) -> Judgement:
     """One opinion out of two detectors: an alarm of either, its strength that of the stronger."""
     group = {EVERYBODY: None, OTHERS: "other callers"}.get(rate.name, f"caller={rate.name}")
@@ -168,8 +181,6 @@ def _judgement(rate: Rate, share: Share | None) -> Judgement:
         group=group,
         metric="rate_ratio",
         estimate=rate.estimate,
-        lower=rate.lower,
-        upper=rate.upper,
         n=rate.calls,
         e_value=max(rate.e_value, share.e_value if share else 0.0),
         guarantee="rule of thumb",
@@ -179,6 +190,7 @@ def _judgement(rate: Rate, share: Share | None) -> Judgement:
         detail={
             "minutes": float(rate.minutes),
             "allowed": rate.allowed,
+            "variance_over_mean": rate.phi,
             **({"minutes_above_mark": share.estimate or 0.0, "usual_above_mark": share.p0} if share else {}),
         },
     )

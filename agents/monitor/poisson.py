@@ -34,13 +34,12 @@ class Rate:
     name: str
     status: SignalStatus
     estimate: float | None
-    """Calls ÷ the most (least) that the hours allowed: in an alarm since the onset, else since the start."""
-    lower: float | None
-    upper: float | None
-    """95 % at all times together, assuming a constant ratio since then."""
+    """Calls ÷ the most (least) that the hours allowed: in an alarm since the onset, else since the start; bounds of it
+    are `ratio_sequence(calls / phi, allowed / phi)`."""
     calls: int
     allowed: float
     minutes: int
+    phi: float
     e_value: float
     onset_ms: int | None
 
@@ -187,7 +186,6 @@ class Rates:
         rows, alarm = np.arange(len(self.names)), state["alarm"]
         calls = np.where(alarm, state["onset_calls"][rows, state["best"]], state["calls"])
         allowed = np.where(alarm, state["onset_allowed"][rows, state["best"]], state["allowed"])
-        lower, upper = ratio_sequence(calls / self.phi, allowed / self.phi)
         strength = np.where(alarm, state["alarm_e"], mixed(state["log_m"], self._log_bets) + self._log_share)
         e_value = np.exp(np.minimum(strength, 690.0))
         found = []
@@ -200,11 +198,10 @@ class Rates:
                     name=name,
                     status=SignalStatus.ALARM if raised else quiet,
                     estimate=float(calls[row] / allowed[row]) if watched else None,
-                    lower=float(lower[row]) if watched else None,
-                    upper=float(upper[row]) if watched else None,
                     calls=int(calls[row]),
                     allowed=float(allowed[row]),
                     minutes=state["end"] - onset if raised else int(state["minutes"][row]),
+                    phi=float(self.phi[row]),
                     e_value=float(e_value[row]),
                     onset_ms=onset * MINUTE_MS if raised else None,
                 )
@@ -222,7 +219,10 @@ def ratio_sequence(calls: Floats, expected: Floats, alpha: float = 0.05) -> tupl
 
     def inside(r: Floats) -> Bools:
         with np.errstate(divide="ignore"):
-            return np.asarray(mixture - np.where(calls > 0, calls * np.log(r), 0.0) + r * expected < -np.log(alpha))
+            return np.asarray(
+                mixture - np.where(calls > 0, calls * np.log(np.maximum(r, 1e-300)), 0.0) + r * expected
+                < -np.log(alpha)
+            )
 
     bounds = []
     for end in (np.zeros_like(ratio), 4 * ratio + 40 / np.maximum(expected, 1e-12)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydantic import Field
 from scipy.stats import beta
 
 from agents.events import SignalStatus
-from agents.monitor.bernoulli import OTHER, SOURCE, Bernoulli, Share
+from agents.monitor.bernoulli import OTHER, SOURCE, Bernoulli, Share, confidence_sequence
 from agents.monitor.contract import (
     Bools,
     Counts,
@@ -159,7 +160,7 @@ class FlaggedShares(Monitor):
     def judge(self, state: State) -> Sequence[Judgement]:
         found = []
         for flag, family in self.families.items():
-            for one in family.judge(state["families"][flag]):
+            for one in family.judge(state["families"][flag], bounds=False):
                 if not one.name or one.status != SignalStatus.INSUFFICIENT:
                     found.append(self._judgement(state, flag, one, family))
         return found
@@ -175,8 +176,6 @@ class FlaggedShares(Monitor):
             group=" & ".join(parts) or None,
             metric=self.metric,
             estimate=one.estimate,
-            lower=one.lower,
-            upper=one.upper,
             n=one.n,
             e_value=one.e_value,
             guarantee=self.guarantee if spread == 1.0 else "rule of thumb",
@@ -190,6 +189,13 @@ class FlaggedShares(Monitor):
                 **{name: float(count) for name, count in named.items()},
             },
         )
+
+    def bounded(self, judgement: Judgement) -> Judgement:
+        if not judgement.n:
+            return judgement
+        flagged = np.array([judgement.detail["flagged"]]).astype(np.int64)
+        lower, upper = confidence_sequence(np.array([judgement.n]), flagged)
+        return replace(judgement, lower=float(lower[0]), upper=float(upper[0]))
 
     def sentence(self, judgement: Judgement) -> str:
         flag = (judgement.group or "").partition(" & ")[0] if len(self.flags) > 1 else self.flags[0]
