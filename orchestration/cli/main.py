@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "topics": ("orchestration.cli.topics", "app", "Plan, create and check the topics and their ACLs."),
     "config": ("orchestration.cli.config", "app", "Check, compare, apply and roll back the configuration."),
     "policy": ("orchestration.cli.policy", "app", "Test and explain policies; list the columns a condition can use."),
+    "signals": ("orchestration.cli.signals", "app", "List what monitors say; explain a signal from its observations."),
     "audit": ("orchestration.cli.audit", "app", "Make keys, verify evidence, prove one decision."),
     "schema": ("orchestration.cli.schema", "app", "Export the contract as JSON Schema and AsyncAPI."),
     "replay": ("orchestration.cli.replay", "replay", "Judge a file of decisions again, or re-execute a recorded one."),
