@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -145,7 +145,8 @@ class CallRate(Monitor):
         found = []
         for row, rate in enumerate(self.poisson.judge(state["poisson"])):
             if self.poisson.limits[row, 0] < _UNWATCHED:
-                found.append(_judgement(rate, shares[row] if row < len(shares) else None))
+                group = {EVERYBODY: None, OTHERS: "other callers"}.get(rate.name, f"caller={rate.name}")
+                found.append(rate_judgement(rate, group, {}, shares[row] if row < len(shares) else None))
         return found
 
     def bounded(self, judgement: Judgement) -> Judgement:
@@ -172,10 +173,10 @@ def rate_bounds(judgement: Judgement) -> Judgement:
     return replace(judgement, lower=float(lower[0]), upper=float(upper[0]))
 
 
-def _judgement(rate: Rate, share: Share | None) -> Judgement:
-    """One opinion out of two detectors: an alarm of either, its strength that of the stronger."""
-    group = {EVERYBODY: None, OTHERS: "other callers"}.get(rate.name, f"caller={rate.name}")
+def rate_judgement(rate: Rate, group: str | None, more: Mapping[str, float], share: Share | None = None) -> Judgement:
+    """One opinion out of a rate and a share of high minutes: an alarm of either, its strength that of the stronger."""
     alarmed = [one for one in (rate, share) if one is not None and one.status == SignalStatus.ALARM]
+    above = {"minutes_above_mark": share.estimate or 0.0, "usual_above_mark": share.p0} if share else {}
     return Judgement(
         status=alarmed[0].status if alarmed else rate.status,
         group=group,
@@ -184,13 +185,14 @@ def _judgement(rate: Rate, share: Share | None) -> Judgement:
         n=rate.calls,
         e_value=max(rate.e_value, share.e_value if share else 0.0),
         guarantee="rule of thumb",
-        reference="the profile's hour" if share else "the configured limit",
+        reference="what is usual at the hour",
         onset_ms=alarmed[0].onset_ms if alarmed else None,
         onset_n=rate.calls if rate.status == SignalStatus.ALARM else None,
         detail={
             "minutes": float(rate.minutes),
             "allowed": rate.allowed,
             "variance_over_mean": rate.phi,
-            **({"minutes_above_mark": share.estimate or 0.0, "usual_above_mark": share.p0} if share else {}),
+            **above,
+            **more,
         },
     )

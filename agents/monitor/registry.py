@@ -11,12 +11,22 @@ from agents.monitor.after_hours import AfterHours
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.impact import DisparateImpact, StatisticalParity
+from agents.monitor.operations import Operations
 from agents.monitor.prompts import PromptRisk
 from agents.monitor.strangers import Strangers
 from agents.monitor.tools import UnusualTools
 
 KINDS: Mapping[str, type[Monitor]] = {
     one.kind: one
-    for one in (DisparateImpact, StatisticalParity, AfterHours, CallRate, Strangers, PromptRisk, UnusualTools)
+    for one in (
+        DisparateImpact,
+        StatisticalParity,
+        AfterHours,
+        CallRate,
+        Strangers,
+        PromptRisk,
+        UnusualTools,
+        Operations,
+    )
 }
 """One entry a kind."""

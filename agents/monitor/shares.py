@@ -191,11 +191,7 @@ class FlaggedShares(Monitor):
         )
 
     def bounded(self, judgement: Judgement) -> Judgement:
-        if not judgement.n:
-            return judgement
-        flagged = np.array([judgement.detail["flagged"]]).astype(np.int64)
-        lower, upper = confidence_sequence(np.array([judgement.n]), flagged)
-        return replace(judgement, lower=float(lower[0]), upper=float(upper[0]))
+        return share_bounds(judgement, judgement.detail["flagged"])
 
     def sentence(self, judgement: Judgement) -> str:
         flag = (judgement.group or "").partition(" & ")[0] if len(self.flags) > 1 else self.flags[0]
@@ -218,6 +214,14 @@ def coded(names: pl.Series) -> tuple[Ints, list[str | None]]:
     first = 0 if levels[:1] == [None] else 1  # a null has no rank
     codes = names.cast(pl.String).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
     return np.asarray(codes - first, dtype=np.int64), levels
+
+
+def share_bounds(judgement: Judgement, hits: float) -> Judgement:
+    """A judgement on a share of n, of which `hits` were, with its bounds (bernoulli.confidence_sequence)."""
+    if not judgement.n:
+        return judgement
+    lower, upper = confidence_sequence(np.array([judgement.n]), np.array([int(hits)]))
+    return replace(judgement, lower=float(lower[0]), upper=float(upper[0]))
 
 
 def usual_share(n: Ints, k: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -1,0 +1,198 @@
+"""Does the model run as it usually does: inputs missing, decisions too many, too few or none, answers slow or unsure?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from agents.configuration import Model
+from agents.monitor.bernoulli import SOURCE, Bernoulli
+from agents.monitor.call_rate import rate_bounds, rate_judgement
+from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
+from agents.monitor.poisson import MINUTE_MS, SLOWER, Rates
+from agents.monitor.rates import DAY, Minutes, count_minutes, fitted, most
+from agents.monitor.rates import least as rates_least
+from agents.monitor.shares import share_bounds, usual_share
+
+Part = Literal["missing", "volume"]
+MORE, FEWER = "more decisions", "fewer decisions"
+
+
+class OperationsOptions(Options):
+    """What to watch, and what is still usual."""
+
+    parts: tuple[Part, ...] = ("missing", "volume")
+    """All but `missing` need a profile, and are left out without one."""
+    missing: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """A feature may be missing in this share of decisions, or in 1.25 × the profile's where that is more."""
+    tolerance: Annotated[float, Field(ge=1)] = 1.25
+    """Decisions a minute up to this multiple of the hour's usual ones, and down to its inverse, are usual."""
+
+
+class Operations(Monitor):
+    """Missing inputs, volume and silence, and the shapes of latency and confidence, each with an equal part of the share.
+
+    Missing: Bernoulli e-detectors, one a feature. Volume: Poisson e-detectors on the decisions a minute, counts divided by
+    the profile's variance ÷ mean; a silence is nothing but minutes with none, and is noticed while it lasts. Shapes:
+    χ²-ball. What a version decides is compared with what the model usually gets: while two versions share the traffic,
+    fewer decisions of each are no wonder.
+    """
+
+    kind = "operations"
+    summary = "Missing inputs, decisions that are too many or too few, unusual latency and confidence."
+    formula = f"{SOURCE}; Poisson likewise, counts ÷ (variance ÷ mean); χ²-ball: docs/monitors.md"
+    guarantee = "rule of thumb"
+    options_type = OperationsOptions
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        options: OperationsOptions = setting.options
+        profile = setting.profile or {}
+        features = tuple(setting.declaration.features)
+        self.features = features if "missing" in options.parts else ()
+        self.volume = profile.get("volume") if "volume" in options.parts else None
+        parts = bool(self.features) + (self.volume is not None)
+        share = setting.share / max(parts, 1)
+        self.missing = Bernoulli(self._allowed(profile), self.limit, names=self.features, share=share)
+        self.minutes = Minutes(1)
+        if self.volume is not None:
+            phi, unit = self.volume["phi"], setting.budget.unit
+            high, low = most(self.volume, options.tolerance), rates_least(self.volume, options.tolerance)
+            self.more = Rates(high, phi, self.limit, names=[MORE], unit=unit, share=share / 2)
+            self.fewer = Rates(low, phi, self.limit, names=[FEWER], unit=unit, share=share / 2, thetas=SLOWER)
+
+    def _allowed(self, profile: State) -> Floats:
+        """The share of decisions in which each feature may be missing."""
+        allowed = np.full(max(len(self.features), 1), self.setting.options.missing)
+        known = profile.get("missing")
+        if known is None:
+            return allowed
+        usual = dict(zip(known["features"], usual_share(known["n"], known["k"]), strict=True))
+        return np.array(
+            [max(usual.get(name, 0.0), p0) for name, p0 in zip(self.features, allowed, strict=False)] or [0.5]
+        )
+
+    @classmethod
+    def applies(cls, declaration: Model, options: Any) -> str | None:
+        """Every model can be watched, though without features there is nothing to be missing."""
+        if options.parts == ("missing",) and not declaration.features:
+            return "the model declares no features that could be missing; declare some, or watch other `parts`"
+        return None
+
+    @classmethod
+    def fit(cls, view: View, declaration: Model) -> tuple[State | None, Sequence[str]]:
+        if not view.height:
+            return None, ()
+        section: State = {}
+        remarks = []
+        names = [name for name in declaration.features if f"features.{name}" in view.frame.columns]
+        k = [int(absent(view.frame[f"features.{name}"]).sum()) for name in names]
+        n = np.full(len(names), view.height, dtype=np.int64)
+        section["missing"] = {"features": names, "n": n, "k": np.array(k, dtype=np.int64)}
+        minutes = view.times_ms // MINUTE_MS
+        if minutes.max() - minutes.min() >= DAY:
+            section["volume"] = fitted(minutes, np.zeros_like(minutes), 1)
+        else:
+            remarks.append("the reference decisions span less than a day; volume by hour needs at least one")
+        return section, remarks
+
+    @property
+    def ready(self) -> str | None:
+        return None if self.features or self.volume is not None else "waits for a profile (`govern profile fit`)"
+
+    def columns(self) -> frozenset[str]:
+        return frozenset(f"features.{name}" for name in self.features)
+
+    def observe(self, view: View) -> Counts:
+        found: dict[str, Ints] = {}
+        if self.features:
+            holes = [view.per_stretch(absent(view.frame[f"features.{name}"])) for name in self.features]
+            whole = np.bincount(view.stretch, minlength=view.stretches)[:, None].astype(np.int64)
+            found["missing"] = np.concatenate([whole, *holes], axis=1)
+        if self.volume is not None:
+            found |= count_minutes(view, [np.zeros(view.height, dtype=np.int64)], 1)
+        return found
+
+    def start(self) -> State:
+        state: State = {"missing": self.missing.start()}
+        if self.volume is not None:
+            state |= {"minutes": self.minutes.start(), "more": self.more.start(), "fewer": self.fewer.start()}
+            state["last_ms"], state["now_ms"] = -1, -1
+        return state
+
+    def step(self, state: State, counts: Counts, step: Step) -> bool:
+        changed = False
+        if self.features:
+            table = counts.get("missing", np.zeros(len(self.features) + 1, dtype=np.int64))
+            n = np.full(len(self.features), table[0], dtype=np.int64)
+            changed |= self.missing.step(state["missing"], n, table[1:], step)
+        if self.volume is not None:
+            state["now_ms"] = step.now_ms
+            state["last_ms"] = step.now_ms if step.n else state["last_ms"]
+            minutes = {key: values for key, values in counts.items() if key != "missing"}
+            for first, calls, skipped in self.minutes.take(state["minutes"], minutes, step):
+                for part, family in (("more", self.more), ("fewer", self.fewer)):
+                    if skipped:
+                        family.silent(state[part])
+                    changed |= family.close(state[part], first, calls)
+        return changed
+
+    def judge(self, state: State) -> Sequence[Judgement]:
+        found = [
+            Judgement(
+                status=one.status,
+                group=f"feature={one.name}",
+                metric="missing_rate",
+                estimate=one.estimate,
+                n=one.n,
+                e_value=one.e_value,
+                guarantee="proved",
+                reference=f"at most {one.p0:.3g}",
+                onset_ms=one.onset_ms,
+                onset_n=one.onset_n,
+                detail={"missing": float(one.k), "allowed": one.p0},
+            )
+            for one in (self.missing.judge(state["missing"], bounds=False) if self.features else ())
+        ]
+        if self.volume is None:
+            return found
+        silent = max(state["now_ms"] - state["last_ms"], 0) / MINUTE_MS if state["last_ms"] >= 0 else 0.0
+        for part, family in (("more", self.more), ("fewer", self.fewer)):
+            rate = family.judge(state[part])[0]
+            found.append(rate_judgement(rate, rate.name, {"minutes_since_last": silent}))
+        return found
+
+    def bounded(self, judgement: Judgement) -> Judgement:
+        if judgement.metric == "rate_ratio":
+            return rate_bounds(judgement)
+        return share_bounds(judgement, judgement.detail.get("missing", 0.0))
+
+    def sentence(self, judgement: Judgement) -> str:
+        detail, group = judgement.detail, judgement.group or ""
+        if judgement.estimate is None:
+            return f"Nothing seen yet of {group.removeprefix('feature=')}"
+        if judgement.metric == "missing_rate":
+            told = f"{group.removeprefix('feature=')} is missing in {judgement.estimate:.1%} of the decisions"
+            return f"{told} ({detail['missing']:.0f} of {judgement.n}); usual are at most {detail['allowed']:.2%}"
+        usual = "the most" if group == MORE else "the fewest"
+        told = f"Decisions came at {judgement.estimate:.3g} times {usual} that are usual at the hour"
+        silent = detail["minutes_since_last"]
+        return told + (f"; none for {silent:.0f} minutes" if group == FEWER and silent >= 1 else "")
+
+    def clears(self, judgement: Judgement) -> str:
+        if judgement.metric == "missing_rate":
+            return (
+                f"ends when there is strong evidence that it is missing in less than {judgement.detail['allowed']:.2%}"
+            )
+        return "ends when there is strong evidence that the decisions a minute are usual again"
+
+
+def absent(values: pl.Series) -> Bools:
+    """Where a value is null or not a number."""
+    found = values.is_null()
+    mask: Bools = (found | values.is_nan().fill_null(False) if values.dtype.is_float() else found).to_numpy()
+    return mask
