@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.monitor.after_hours import AfterHours
+from agents.monitor.anomaly import Anomaly
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.impact import DisparateImpact, StatisticalParity
@@ -27,6 +28,7 @@ KINDS: Mapping[str, type[Monitor]] = {
         PromptRisk,
         UnusualTools,
         Operations,
+        Anomaly,
     )
 }
 """One entry a kind."""
