@@ -103,7 +103,7 @@ class Bernoulli:
         names: list[str] = state["names"]
         place = {name: index for index, name in enumerate(names)}
         for name in sorted(counts.keys() - place.keys()):
-            if len(names) >= self.cap and OTHER in place:
+            if len(names) > self.cap:
                 break
             name = name if len(names) < self.cap else OTHER
             place[name] = len(names)

@@ -51,7 +51,7 @@ class Minutes:
 
     def start(self) -> State:
         """Before the first call. `next` is the first minute that has not closed, -1 where none has begun."""
-        return {"next": -1, "open": {}, "late": 0}
+        return {"first": -1, "next": -1, "open": {}, "late": 0}
 
     def take(self, state: State, counts: Counts, step: Step) -> Iterator[tuple[int, Ints, bool]]:
         """Closed minutes, at most a day at a time: (first, calls (minutes, names), whether over a week was left out).
@@ -62,7 +62,8 @@ class Minutes:
         blocks = {int(key): values.reshape(BLOCK, self.names) for key, values in counts.items()}
         if state["next"] < 0 and blocks:
             first = min(blocks)
-            state["next"] = first * BLOCK + int(np.flatnonzero(blocks[first].any(axis=1))[0]) + 1
+            state["first"] = first * BLOCK + int(np.flatnonzero(blocks[first].any(axis=1))[0])
+            state["next"] = state["first"] + 1
         for block, table in blocks.items():
             for place in np.flatnonzero(table.any(axis=1)):
                 self._add(state, block * BLOCK + int(place), table[place])
@@ -72,7 +73,7 @@ class Minutes:
 
     def _add(self, state: State, minute: int, calls: Ints) -> None:
         if minute < state["next"]:
-            state["late"] += int(calls.max())
+            state["late"] += 0 if minute == state["first"] else int(calls.max())
             return
         key = str(minute)
         before = state["open"].get(key)
