@@ -61,7 +61,7 @@ class Layout:
             for mask, size in zip(masks, kind, strict=True):
                 mask[row, start : start + size] = True
                 start += size
-        return cls(masks.any(axis=0), *masks)
+        return cls(np.asarray(masks.any(axis=0)), *masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Ball:
         q = np.stack([_alternatives(layout, pi) for pi in self.pi])
         self.fixed = q.shape[2]
         factors, active = self._factors(q)
-        self._table = np.ascontiguousarray(factors.transpose(1, 0, 3, 2)).reshape(self.features, -1, self.fixed)
-        self._log_weight = _weights(active.any(axis=0), len(HALF_LIVES))
+        self._table = np.ascontiguousarray(factors.transpose(1, 0, 3, 2))
+        self._log_weight = _weights(np.asarray(active.any(axis=0)), len(HALF_LIVES))
         equal = np.full(self.features, 1.0 / max(self.features, 1))
         with np.errstate(divide="ignore"):
             self._log_share = rounded(np.log(equal if shares is None else shares))
@@ -154,24 +154,26 @@ class Ball:
     def _close(self, state: State, rows: Any, now_ms: Ints | int) -> None:
         """Bets were laid when the block opened: the decayed counts have not changed since."""
         counts, n = state["pending"][rows], state["n"][rows]
-        decayed = state["decayed"][rows]
-        flat = counts.transpose(2, 0, 1, 3).reshape(self.features, len(n), -1).astype(np.float64)
-        fixed = (flat @ self._table).transpose(1, 0, 2)  # exact in any order: whole numbers × multiples of 2⁻³²
-        adaptive, active = self._adaptive(decayed, counts)
+        strata: Any = slice(None) if self.strata == 1 else np.flatnonzero(counts.any(axis=(0, 2, 3)))
+        place = (rows, strata) if isinstance(rows, slice) or self.strata == 1 else np.ix_(rows, strata)
+        busy, decayed = counts[:, strata], state["decayed"][place]
+        flat = busy.transpose(2, 0, 1, 3).reshape(self.features, len(n), -1).astype(np.float64)
+        table = self._table[:, strata].reshape(self.features, -1, self.fixed)
+        fixed = (flat @ table).transpose(1, 0, 2)  # exact in any order: whole numbers × multiples of 2⁻³²
+        adaptive, active = self._adaptive(decayed, busy, strata)
         log_e = np.concatenate([fixed, adaptive], axis=2)
         state["log_m"][rows] = grown(state["log_m"][rows], state["weight"][rows][:, None, None], log_e)
         cusum, _ = left_zero(state["cusum"][rows], log_e)
         cusum[:, :, self.fixed :] *= active  # a bet that is not laid speaks for no change
         state["cusum"][rows] = cusum
         self._follow_onset(state, rows, counts, n, cusum, now_ms)
-        own = counts.sum(axis=3)
-        fade = rounded(np.exp2(own[..., None] / -self._lives))
-        state["decayed"][rows] = rounded(decayed * fade[..., None]) + counts[:, :, :, None]
+        fade = rounded(np.exp2(busy.sum(axis=3)[..., None] / -self._lives))
+        state["decayed"][place] = rounded(decayed * fade[..., None]) + busy[:, :, :, None]
         state["pending"][rows], state["n"][rows], state["weight"][rows] = 0, 0, 0.0
 
     def _follow_onset(self, state: State, rows: Any, counts: Ints, n: Ints, cusum: Floats, now_ms: Ints | int) -> None:
         """Where every bet's CUSUM rests at zero, the onset is now."""
-        rests = ~(cusum > 0).any(axis=2)
+        rests: Bools = np.asarray(~(cusum > 0).any(axis=2))
         state["since"][rows] = np.where(rests[:, None, :, None], 0, state["since"][rows] + counts)
         state["on_n"][rows] = np.where(rests, 0, state["on_n"][rows] + n[:, None])
         moment = now_ms[:, None] if isinstance(now_ms, np.ndarray) else now_ms
@@ -179,21 +181,21 @@ class Ball:
 
     # -- bets ---------------------------------------------------------------------------------------------------------
 
-    def _adaptive(self, decayed: Floats, counts: Ints) -> tuple[Floats, Bools]:
+    def _adaptive(self, decayed: Floats, counts: Ints, strata: Any) -> tuple[Floats, Bools]:
         """log E of the bets on what earlier blocks showed, (N, F, H), and which were laid in some stratum."""
         total = decayed.sum(axis=4)
-        pi = self.pi[None, :, :, None]
+        pi = self.pi[strata][None, :, :, None]
         q = (decayed + PRIOR * pi) / (total + PRIOR)[..., None]
-        g = q * self._inverse[None, :, :, None] - self.layout.used[None, None, :, None]
+        g = q * self._inverse[strata][None, :, :, None] - self.layout.used[None, None, :, None]
         d = np.sqrt((pi * g * g).sum(axis=4))
-        delta = np.broadcast_to(self.delta[None, :, :, None], d.shape)
-        active = d > delta
+        delta = np.broadcast_to(self.delta[strata][None, :, :, None], d.shape)
+        active: Bools = np.asarray(d > delta)
         log_e = np.zeros(d.shape)
-        at = np.nonzero(active & counts.any(axis=3)[..., None])
+        at = np.nonzero(active & np.asarray(counts.any(axis=3))[..., None])
         if len(at[0]):
             h = g[at] - (delta[at] * d[at])[:, None] * self.layout.used[at[2]]
             log_e[at] = (_log_factors(q[at], h) * counts[at[:3]]).sum(axis=1)
-        return log_e.sum(axis=1), active.any(axis=1)
+        return log_e.sum(axis=1), np.asarray(active.any(axis=1))
 
     def _factors(self, q: Floats) -> tuple[Floats, Bools]:
         """Log factors (S, F, J, B) of fixed bets, and which are laid (S, F, J)."""
@@ -201,7 +203,7 @@ class Ball:
         g = q * self._inverse[:, :, None] - used
         d = np.sqrt((pi * g * g).sum(axis=3))
         delta = np.broadcast_to(self.delta[:, :, None], d.shape)
-        active = d > delta
+        active: Bools = np.asarray(d > delta)
         found = np.zeros(q.shape)
         at = np.nonzero(active)
         if len(at[0]):
