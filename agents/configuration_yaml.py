@@ -8,9 +8,9 @@ Several texts (models, calendars, policies …) are one configuration; a text wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -20,6 +20,9 @@ from agents.configuration import Configuration, ReferenceFaults, Strict
 from agents.errors import ConfigError, Misconfigured, Place
 from agents.policy.compilation import Problem, compile_all
 from agents.policy.sql import suggest
+
+if TYPE_CHECKING:
+    from agents.monitor.contract import Monitor
 
 Key = tuple[str | int, ...]
 MOST_NODES = 200_000  # aliases may repeat a node; a text that unfolds to more is refused
@@ -81,10 +84,13 @@ class Document:
         self.errors.append(ConfigError(problem, spot.place if spot else None, mend))
 
 
-def read_configuration(texts: Iterable[tuple[str, str]]) -> Configuration:
+def read_configuration(
+    texts: Iterable[tuple[str, str]], kinds: Callable[[], Mapping[str, type[Monitor]]] | None = None
+) -> Configuration:
     """The configuration that (file name, text) pairs make together; raises ConfigErrors with every mistake.
 
-    Policies are put in order of their names, so that moving one to another file changes nothing.
+    Policies are put in order of their names, so that moving one to another file changes nothing. `kinds` gives the kinds
+    of monitors there are, by default the product's own; it is asked only where monitors are configured.
     """
     document = Document()
     for file, text in texts:
@@ -95,24 +101,38 @@ def read_configuration(texts: Iterable[tuple[str, str]]) -> Configuration:
         configuration = Configuration.model_validate(document.values)
     except ValidationError as error:
         raise ConfigErrors(_sorted(_explained(document, error))) from error
-    _check(document, configuration)
+    _check(document, configuration, kinds)
     named = {policy.policy: policy for policy in configuration.policies}
     return configuration.model_copy(update={"policies": tuple(named[name] for name in sorted(named))})
 
 
-def _check(document: Document, configuration: Configuration) -> None:
-    """Compile the policies; raises ConfigErrors."""
+def _check(
+    document: Document, configuration: Configuration, kinds: Callable[[], Mapping[str, type[Monitor]]] | None
+) -> None:
+    """Compile policies and monitors; raises ConfigErrors."""
     problems: list[Problem] = []
     compile_all(configuration, problems)
+    if configuration.monitors:
+        from agents.monitor.compilation import find_monitors  # with its kinds it takes a second that most need not wait
+        from agents.monitor.registry import KINDS
+
+        find_monitors(configuration, problems, None, kinds() if kinds is not None else KINDS)
     for one in problems:
         spot, exact = _find(document, one.path)
-        if one.problem.startswith("unknown column") and "given" in one.path:
+        if _is_key(one):
             spot, exact = document.keys.get(one.path, spot), False
         text = _value(document.values, one.path)
         place = spot.inside(text, one.offset) if spot and exact and isinstance(text, str) else spot and spot.place
         document.errors.append(ConfigError(one.problem, place or None, one.mend))
     if document.errors:
         raise ConfigErrors(_sorted(document.errors))
+
+
+def _is_key(one: Problem) -> bool:
+    """True where a key is wrong rather than what stands behind it."""
+    if one.path[0] == "monitors":
+        return len(one.path) == 2 or one.problem.startswith("unknown option")
+    return one.problem.startswith("unknown column") and "given" in one.path
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -350,7 +370,7 @@ def _fields(path: Key) -> list[str]:
         model = inner[0] if inner else None
         if pieces and info.annotation is not None and not _is_model(info.annotation):
             pieces.pop(0)  # a name in a mapping, or an index
-    return list(model.model_fields) if model is not None else []
+    return [info.alias or name for name, info in model.model_fields.items()] if model is not None else []
 
 
 def _is_model(annotation: object) -> bool:

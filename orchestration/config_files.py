@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agents.configuration import Configuration
 from agents.configuration_schema import editor_schema
 from agents.configuration_yaml import read_configuration
 from agents.errors import ConfigError, Misconfigured, Place
+
+if TYPE_CHECKING:
+    from agents.monitor.contract import Monitor
 
 SUFFIXES = (".yaml", ".yml")
 SCHEMA_FILE = "governance.schema.json"
@@ -18,7 +23,7 @@ FIRST_FILE = "governance.yaml"
 
 def load(path: Path) -> Configuration:
     """The configuration at a folder or file; raises ConfigErrors or Misconfigured with all that is wrong."""
-    return read_configuration([(str(file), _text(file)) for file in files_of(path)])
+    return read_configuration([(str(file), _text(file)) for file in files_of(path)], _kinds)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -56,6 +61,12 @@ def start(folder: Path) -> list[Path]:
 def schema_text() -> str:
     """The editors' schema as a file's text."""
     return json.dumps(editor_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _kinds() -> Mapping[str, type[Monitor]]:
+    from orchestration.extensions import kinds  # a second of imports, for configurations with monitors only
+
+    return kinds()
 
 
 def _text(file: Path) -> str:

@@ -53,7 +53,7 @@ class Up:
 def located(settings: Settings) -> Settings:
     """The same settings with every local path absolute, so that they mean the same in every process."""
     here = {"data_dir": settings.data_dir.absolute(), "keys_dir": settings.keys_dir.expanduser().absolute()}
-    stores = {name: str(getattr(settings, name)) for name in ("store", "archive", "publish")}
+    stores = {name: str(getattr(settings, name)) for name in ("store", "archive", "profiles", "publish")}
     local = {name: str(Path(url).expanduser().absolute()) for name, url in stores.items() if url and "://" not in url}
     return settings.model_copy(update={**here, **local})
 

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Evidence: a folder or an fsspec URL; empty: `<data_dir>/evidence`."""
     archive: str = ""
     """Decision bytes for replays: a folder or an fsspec URL; empty: `<data_dir>/archive`."""
+    profiles: str = ""
+    """Profiles that decisions are compared with: a folder or an fsspec URL; empty: `<data_dir>/profiles`."""
     publish: str = ""
     """A second place for checkpoints, outside the operator's hands: a folder or an fsspec URL."""
     keys_dir: Path = Path("~/.config/governance-in-motion/keys")
@@ -53,6 +55,8 @@ class Settings(BaseSettings):
 
     partitions: Annotated[int, Field(ge=1, le=1000)] = 2
     """Partitions of decisions and of what is written beside it."""
+    observation_partitions: Annotated[int, Field(ge=1, le=100)] = 1
+    """Partitions of observations, and so assess lanes; a model lives in one of them."""
     replication: Annotated[int, Field(ge=1, le=9)] | None = None
     """Replicas of each topic; empty: 3, or as many as there are brokers."""
     max_record_bytes: Annotated[int, Field(ge=16 * KIB, le=64 * MIB)] = MIB
@@ -61,6 +65,8 @@ class Settings(BaseSettings):
     """How long decisions, released, withheld and dead-letters are kept."""
     long_retention_days: Annotated[float, Field(gt=0)] = 3650
     """How long verdicts, flags, checkpoints and other records of what was done are kept in Kafka."""
+    label_retention_days: Annotated[float, Field(gt=0)] = 180
+    """How long outcomes and cases are kept in Kafka: at least until labels are mature."""
     replay_retention_days: Annotated[float, Field(gt=0)] = 90
     """How long decision bytes stay in the archive."""
 
@@ -70,6 +76,8 @@ class Settings(BaseSettings):
     """… and waits at most so long for more once it has one (0: takes what is there)."""
     audit_interval_ms: Annotated[int, Field(ge=1_000)] = 5_000
     """Age of an audit batch: a log gets at most one checkpoint in this time."""
+    monitor_interval_ms: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """A monitor lane waits so long for more once it has a record, so that it writes few transactions."""
     snapshot_interval_ms: Annotated[int, Field(ge=100)] = 5_000
     transaction_timeout_ms: Annotated[int, Field(ge=10_000, le=15_000)] = 15_000
     """After this the broker aborts a silent lane's transaction, so that readers go on."""
@@ -89,6 +97,10 @@ class Settings(BaseSettings):
     @property
     def archive_url(self) -> str:
         return self.archive or str(self.data_dir / "archive")
+
+    @property
+    def profiles_url(self) -> str:
+        return self.profiles or str(self.data_dir / "profiles")
 
     @property
     def output_bytes(self) -> int:

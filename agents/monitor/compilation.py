@@ -116,8 +116,13 @@ def _read(
             known = kinds.get(str(common.get("kind") or name))
             allowed = sorted({*Declaration.model_fields, *(known.options_type.model_fields if known else ())})
             unknown = one["type"] == "extra_forbidden"
-            mend = f"it may have: {', '.join(allowed)}" if unknown else ""
-            problems.append(Problem((*path, *where), "unknown option" if unknown else one["msg"], mend))
+            mend = (
+                suggest(str(where[-1]), dict.fromkeys(allowed)) or f"it may have: {', '.join(allowed)}"
+                if unknown
+                else ""
+            )
+            told = f"unknown option {where[-1]!r}" if unknown else one["msg"].removeprefix("Value error, ")
+            problems.append(Problem((*path, *where), told, mend))
         return None
     return _checked(configuration, path, declaration, kind, options, problems)
 

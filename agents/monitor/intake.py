@@ -264,7 +264,10 @@ def _of_events(
 ) -> list[Table]:
     groups = {f"groups.{name}" for model in configuration.models.values() for name in model.groups}
     columns = frozenset().union({"subject", "model.version"}, groups, *wanted.values())
-    records = [Plain("watch", 0, place, now or 0, None, _bytes(row)) for place, row in enumerate(rows)]
+    records = [
+        row if isinstance(row, Plain) else Plain("watch", 0, place, now or 0, None, _bytes(row))
+        for place, row in enumerate(rows)
+    ]
     batch = Reader(configuration, columns - {CALENDAR}).read(records)
     for place, fault in sorted(batch.faults.items()):
         raise Malformed(f"decision {place} is refused: {fault.detail}", fault.reason)

@@ -1,0 +1,110 @@
+"""`govern watch`: a file of decisions as rules and monitors would have seen it, on this machine alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from agents.errors import Misconfigured
+from agents.events import Attributes
+from orchestration import tables
+from orchestration.config_files import FIRST_FILE, load
+from orchestration.decision_file import Progress as Report
+from orchestration.extensions import kinds
+from orchestration.profile_store import ProfileStore
+from orchestration.settings import Settings
+from orchestration.watch_report import metrics, show, write
+from orchestration.watching import Watching
+
+
+def watch(
+    decisions: Annotated[Path, typer.Argument(metavar="FILE", help="Decisions: CSV, TSV, Parquet or NDJSON.")],
+    config: Annotated[Path, typer.Option(help="Folder or file of the configuration.")] = Path(FIRST_FILE),
+    profile: Annotated[
+        str | None, typer.Option(help="Compare with this profile (its digest); else with the file's beginning.")
+    ] = None,
+    reference: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="The part at the beginning to compare the rest with; 0: none.")
+    ] = 0.3,
+    attributes: Annotated[
+        Path | None, typer.Option(help="NDJSON of attributes events: protected attributes by subject.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for pictures, signals and metrics.")] = Path("watch"),
+    pictures: Annotated[bool, typer.Option(help="Draw pictures.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
+) -> None:
+    """Show what rules would have held, which alarms would have come and when, and who fares how, without Kafka or Ray.
+
+    The first part of the file, in the order of its times, is what monitors of drift and behaviour compare the rest with.
+
+    Example: govern watch decisions.csv
+
+    Example: govern watch decisions.parquet --config governance --reference 0.5 --out watch
+    """
+    configuration = load(config)
+    known = load_attributes(attributes) if attributes is not None else None
+    with progress(f"watching {decisions.name}") as report:
+        rows = tables.decisions(decisions, configuration, lambda share: report(share * 0.1))
+        store = ProfileStore(Settings().profiles_url)
+        if profile is not None:
+            found = store.get(profile)
+            profiles = {found.model: found}
+        else:
+            profiles = dict(store.of(configuration))
+        watching = Watching(
+            rows, configuration, kinds(),
+            profiles=profiles, reference=reference, attributes=known, source=decisions.name,
+        )  # fmt: skip
+        findings = watching.run(lambda share: report(0.1 + share * 0.8))
+        written = write(out, findings)
+        if pictures:
+            from orchestration.watch_pictures import draw  # matplotlib takes its time
+
+            written += draw(out, findings, watching.watch.watched)
+    if as_json:
+        typer.echo(json.dumps(metrics(findings.final, findings.waiting, findings.decisions), ensure_ascii=False))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    show(console, findings, watching.watch.watched)
+    names = ", ".join(one.name for one in written)
+    console.print(f"written to {escape(str(out))}: {escape(names)}", soft_wrap=True)
+
+
+def load_attributes(path: Path) -> Mapping[str, Mapping[str, str | None]]:
+    """Protected attributes by subject, the last record of a subject counts; raises Misconfigured with the line."""
+    found: dict[str, Mapping[str, str | None]] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            event = Attributes.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "value"
+            raise Misconfigured(f"{path}:{number}: no attributes event: {where}: {first['msg']}") from error
+        found[event.subject] = event.data.groups
+    return found
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Report]:
+    """A bar on a terminal's standard error; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
