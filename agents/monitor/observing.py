@@ -99,17 +99,23 @@ class Observer:
         self.refused: list[BadAttributes] = []
         self.sequence: dict[str, int] = {}
         self.progressed_ms = -1
+        self.window_from = 0
         self.prepared = Prepared.of(self.configuration, self.profiles, self.kinds, self.value_limit)
 
-    def switch(self, configuration: Configuration, profiles: Mapping[str, Profile]) -> None:
-        """Count by another configuration from now on; the duplicate window starts anew where its size changed."""
-        if configuration.duplicate_window != self.configuration.duplicate_window:
-            self.window = Window(configuration.duplicate_window)
+    def switch(self, configuration: Configuration, profiles: Mapping[str, Profile], offset: int) -> None:
+        """Count by another configuration from the decision at `offset` on.
+
+        The duplicate window starts anew there where its size or the source mappings changed: earlier records were read
+        by other terms.
+        """
+        if _terms(configuration) != _terms(self.configuration):
+            self.window, self.window_from = Window(configuration.duplicate_window), offset
         self.configuration, self.profiles = configuration, profiles
         self.prepared = Prepared.of(configuration, profiles, self.kinds, self.value_limit)
 
     def recall(self, records: Sequence[Record]) -> None:
         """Fill the duplicate window from records before the snapshot."""
+        records = [record for record in records if record.offset >= self.window_from]
         if records:
             self.window.see(*self.prepared.reader.identify(records))
 
@@ -304,3 +310,7 @@ class Observer:
                 for column in getattr(monitor, "segments", {}).values():
                     found.setdefault(column, frame[column].to_list())
         return found
+
+
+def _terms(configuration: Configuration) -> object:
+    return configuration.duplicate_window, configuration.sources
