@@ -66,10 +66,10 @@ class Gap(Monitor):
     """What the kinds below share: tables of (n, k), watched at two bounds, and closed by evidence for the opposite."""
 
     guarantee = "proved"
-    adverse: ClassVar[Any] = "lower"
+    adverse: Any = "lower"
     null: ClassVar[Any] = "ratio"
     metric: ClassVar[str] = "impact_ratio"
-    outcome_words: ClassVar[str] = "get the favourable answer"
+    outcome_words: str = "get the favourable answer"
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -13,7 +13,9 @@ from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.impact import DisparateImpact, StatisticalParity
 from agents.monitor.operations import Operations
+from agents.monitor.opportunity import FalsePositiveRate, Opportunity
 from agents.monitor.prompts import PromptRisk
+from agents.monitor.scoring import ScoringRate
 from agents.monitor.strangers import Strangers
 from agents.monitor.tools import UnusualTools
 
@@ -22,6 +24,9 @@ KINDS: Mapping[str, type[Monitor]] = {
     for one in (
         DisparateImpact,
         StatisticalParity,
+        Opportunity,
+        FalsePositiveRate,
+        ScoringRate,
         AfterHours,
         CallRate,
         Strangers,
