@@ -1,0 +1,194 @@
+"""Bins of a model's features, fitted on reference decisions: every value that can come, also a new one, has exactly one.
+
+Numeric features are cut at quantiles, and a value that is often repeated is a bin of its own; categorical ones have their
+commonest levels, one bin for all others and new ones, and both have one for what is missing. A bin's number is its place:
+values or levels first, then new ones (categorical only), missing last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from agents.monitor.ball import Layout
+from agents.monitor.contract import Bools, Floats, Ints
+
+QUANTILES = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
+OFTEN = 0.02
+"""A value with a larger share of the reference is a bin of its own."""
+AGAIN = 5
+"""… if it is there so many times."""
+SLIVER = 0.005
+"""What lies between such a value and the next edge is counted with it if its share is smaller."""
+LEVELS = 20
+"""Levels of a categorical feature with a bin of their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class NumericBins:
+    """Bin i is [edge i-1, edge i); infinities lie in the end bins, null and NaN in the last one."""
+
+    edges: Floats
+    """Ascending and finite."""
+
+    @cached_property
+    def _searched(self) -> Floats:
+        return np.append(self.edges, np.nan)  # NaN is searched past every number
+
+    @property
+    def size(self) -> int:
+        """How many bins, the missing one included."""
+        return len(self.edges) + 2
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """As Layout.of takes it."""
+        return len(self.edges) + 1, 0, 1
+
+    def codes(self, values: pl.Series) -> Ints:
+        """Each value's bin."""
+        numbers = values if values.dtype == pl.Float64 else values.cast(pl.Float64, strict=False)
+        return np.asarray(self._searched.searchsorted(numbers.to_numpy(), side="right"))
+
+    def label(self, place: int) -> str:
+        """The bin in words.
+
+        >>> [NumericBins(np.array([1.0, 2.5])).label(place) for place in range(4)]
+        ['below 1', '1 to 2.5', '2.5 and more', 'missing']
+        """
+        count = len(self.edges)
+        if place > count:
+            return "missing"
+        if count == 0:
+            return "any number"
+        if place == 0:
+            return f"below {self.edges[0]:g}"
+        low = self.edges[place - 1]
+        if place == count:
+            return (
+                f"above {low:g}" if count > 1 and low == np.nextafter(self.edges[-2], np.inf) else f"{low:g} and more"
+            )
+        high = self.edges[place]
+        return f"{low:g}" if high == np.nextafter(low, np.inf) else f"{low:g} to {high:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class LevelBins:
+    """One bin a level, one for others, one for what is missing."""
+
+    levels: tuple[str, ...]
+
+    @cached_property
+    def _places(self) -> dict[str | None, int]:
+        return {**{name: place for place, name in enumerate(self.levels)}, None: len(self.levels) + 1}
+
+    @property
+    def size(self) -> int:
+        """How many bins, those for others and for what is missing included."""
+        return len(self.levels) + 2
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """As Layout.of takes it."""
+        return 0, len(self.levels), 2
+
+    def codes(self, values: pl.Series) -> Ints:
+        """Each value's bin."""
+        texts = (values if values.dtype == pl.String else values.cast(pl.String)).to_list()
+        return np.fromiter(map(self._places.get, texts, repeat(len(self.levels))), dtype=np.int64, count=len(texts))
+
+    def label(self, place: int) -> str:
+        """The bin in words."""
+        return (*self.levels, "new or rare values", "missing")[place]
+
+
+Bins = NumericBins | LevelBins
+
+
+def fit_numeric(values: pl.Series) -> NumericBins:
+    """Cut at QUANTILES; a value with a share above OFTEN is a bin of its own, and so is what lies outside all of those."""
+    numbers = values.cast(pl.Float64, strict=False).drop_nulls().drop_nans().to_numpy()
+    if not len(numbers):
+        return NumericBins(np.zeros(0))
+    found, times = np.unique(numbers, return_counts=True)
+    atoms = found[(times > OFTEN * len(numbers)) & (times >= AGAIN) & np.isfinite(found)]
+    cuts = np.quantile(numbers, QUANTILES, method="inverted_cdf")
+    edges = np.unique(np.concatenate([cuts, atoms, np.nextafter(atoms, np.inf)]))
+    edges = edges[np.isfinite(edges)]
+    return NumericBins(_without_slivers(edges, atoms, numbers))
+
+
+def _without_slivers(edges: Floats, atoms: Floats, numbers: Floats) -> Floats:
+    """Leave out edges that start an inner bin with next to nothing in it; the end bins stay, for values never seen."""
+    if len(edges) < 2:
+        return edges
+    shares = np.bincount(edges.searchsorted(numbers, side="right"), minlength=len(edges) + 1) / len(numbers)
+    thin: Bools = (shares[1:-1] < SLIVER) & ~np.isin(edges[:-1], atoms)
+    thin[0] = False
+    return np.asarray(edges[~np.append(thin, False)])
+
+
+def fit_levels(values: pl.Series) -> LevelBins:
+    """The commonest LEVELS levels, in alphabetical order among equals."""
+    counts: dict[str, int] = {}
+    for name in values.cast(pl.String).drop_nulls().to_list():
+        counts[name] = counts.get(name, 0) + 1
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    return LevelBins(tuple(ranked[:LEVELS]))
+
+
+@dataclass(frozen=True, eq=False)
+class Binning:
+    """Bins of several columns; counts lie flat, column by column, without padding."""
+
+    names: tuple[str, ...]
+    bins: tuple[Bins, ...]
+
+    @cached_property
+    def starts(self) -> Ints:
+        """Where each column's bins begin in flat counts."""
+        sizes = np.array([one.size for one in self.bins], dtype=np.int64)
+        return np.cumsum(sizes) - sizes
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What the bins mean."""
+        return Layout.of([one.kind for one in self.bins])
+
+    @property
+    def size(self) -> int:
+        """How many bins in all."""
+        return sum(one.size for one in self.bins)
+
+    def codes(self, columns: Mapping[str, pl.Series]) -> Ints:
+        """Places in flat counts, (columns, rows)."""
+        found = [one.codes(columns[name]) for name, one in zip(self.names, self.bins, strict=True)]
+        return np.stack(found) + self.starts[:, None] if found else np.zeros((0, 0), dtype=np.int64)
+
+    def padded(self, flat: Ints) -> Ints:
+        """Flat counts (…, size) as (…, columns, bins), which a Ball takes."""
+        used = self.layout.used
+        found = np.zeros((*flat.shape[:-1], *used.shape), dtype=np.int64)
+        found[..., used] = flat
+        return found
+
+    def to_state(self) -> list[dict[str, Any]]:
+        """As a profile keeps it."""
+        return [
+            {"name": name, "edges": one.edges}
+            if isinstance(one, NumericBins)
+            else {"name": name, "levels": list(one.levels)}
+            for name, one in zip(self.names, self.bins, strict=True)
+        ]
+
+    @classmethod
+    def of_state(cls, rows: list[dict[str, Any]]) -> Binning:
+        """What `to_state` made."""
+        bins = tuple(NumericBins(row["edges"]) if "edges" in row else LevelBins(tuple(row["levels"])) for row in rows)
+        return cls(tuple(row["name"] for row in rows), bins)
