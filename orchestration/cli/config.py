@@ -35,10 +35,15 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write it; made if
 
 @app.command()
 def check(path: Where) -> None:
-    """Read a configuration and compile its rules; every mistake with file, line and mend."""
+    """Read a configuration, compile its rules and its monitors; every mistake with file, line and mend."""
     configuration = load(path)
     typer.echo(f"ok: {summary(configuration)} in {len(files_of(path))} file(s)")
     typer.echo(configuration.digest())
+    if configuration.monitors:
+        from orchestration.cli.monitors import waiting_of  # the kinds of monitors take a second to import
+
+        for line in waiting_of(configuration):
+            typer.echo(line)
 
 
 @app.command()
@@ -139,7 +144,7 @@ def summary(configuration: Configuration) -> str:
     tests = sum(len(rule.tests) for policy in configuration.policies for rule in policy.rules)
     return (
         f"{len(configuration.models)} model(s), {len(configuration.policies)} policy(ies) with {rules} rule(s) "
-        f"and {tests} test(s), {len(configuration.calendars)} calendar(s)"
+        f"and {tests} test(s), {len(configuration.calendars)} calendar(s), {len(configuration.monitors)} monitor(s)"
     )
 
 
