@@ -79,7 +79,7 @@ class FalsePositiveRate(Opportunity):
             return super().clears(judgement)
         level = 1 / self.watch.bounds[0]
         strength = f"strongly (1 in {CLOSING:,.0f})"
-        return f"ends when the decisions since then speak {strength} for it that the ratio again is below {level:g}"
+        return f"ends when the decisions since then speak {strength} for it that the ratio is below {level:g} again"
 
 
 def _among(view: View, outcome: float) -> View:
