@@ -16,16 +16,18 @@ from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Moni
 from agents.monitor.poisson import MINUTE_MS, SLOWER, Rates
 from agents.monitor.rates import DAY, Minutes, count_minutes, fitted, most
 from agents.monitor.rates import least as rates_least
+from agents.monitor.shapes import COLUMNS, Shapes
+from agents.monitor.shapes import fitted as shapes_fitted
 from agents.monitor.shares import share_bounds, usual_share
 
-Part = Literal["missing", "volume"]
+Part = Literal["missing", "volume", "latency", "confidence"]
 MORE, FEWER = "more decisions", "fewer decisions"
 
 
 class OperationsOptions(Options):
     """What to watch, and what is still usual."""
 
-    parts: tuple[Part, ...] = ("missing", "volume")
+    parts: tuple[Part, ...] = ("missing", "volume", "latency", "confidence")
     """All but `missing` need a profile, and are left out without one."""
     missing: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """A feature may be missing in this share of decisions, or in 1.25 × the profile's where that is more."""
@@ -55,9 +57,14 @@ class Operations(Monitor):
         features = tuple(setting.declaration.features)
         self.features = features if "missing" in options.parts else ()
         self.volume = profile.get("volume") if "volume" in options.parts else None
-        parts = bool(self.features) + (self.volume is not None)
+        shaped = [name for name in COLUMNS if name in options.parts]
+        section = profile.get("shapes")
+        if section is not None and not any(row["name"] in shaped for row in section["bins"]):
+            section = None
+        parts = bool(self.features) + (self.volume is not None) + (section is not None)
         share = setting.share / max(parts, 1)
         self.missing = Bernoulli(self._allowed(profile), self.limit, names=self.features, share=share)
+        self.shapes = None if section is None else Shapes(section, shaped, self.limit, share)
         self.minutes = Minutes(1)
         if self.volume is not None:
             phi, unit = self.volume["phi"], setting.budget.unit
@@ -98,14 +105,19 @@ class Operations(Monitor):
             section["volume"] = fitted(minutes, np.zeros_like(minutes), 1)
         else:
             remarks.append("the reference decisions span less than a day; volume by hour needs at least one")
-        return section, remarks
+        shapes, told = shapes_fitted(view)
+        if shapes is not None:
+            section["shapes"] = shapes
+        return section, [*remarks, *told]
 
     @property
     def ready(self) -> str | None:
-        return None if self.features or self.volume is not None else "waits for a profile (`govern profile fit`)"
+        watches = self.features or self.volume is not None or self.shapes is not None
+        return None if watches else "waits for a profile (`govern profile fit`)"
 
     def columns(self) -> frozenset[str]:
-        return frozenset(f"features.{name}" for name in self.features)
+        shapes = frozenset() if self.shapes is None else self.shapes.columns
+        return frozenset(f"features.{name}" for name in self.features) | shapes
 
     def observe(self, view: View) -> Counts:
         found: dict[str, Ints] = {}
@@ -113,12 +125,16 @@ class Operations(Monitor):
             holes = [view.per_stretch(absent(view.frame[f"features.{name}"])) for name in self.features]
             whole = np.bincount(view.stretch, minlength=view.stretches)[:, None].astype(np.int64)
             found["missing"] = np.concatenate([whole, *holes], axis=1)
+        if self.shapes is not None:
+            found |= self.shapes.observe(view)
         if self.volume is not None:
             found |= count_minutes(view, [np.zeros(view.height, dtype=np.int64)], 1)
         return found
 
     def start(self) -> State:
         state: State = {"missing": self.missing.start()}
+        if self.shapes is not None:
+            state["shapes"] = self.shapes.start()
         if self.volume is not None:
             state |= {"minutes": self.minutes.start(), "more": self.more.start(), "fewer": self.fewer.start()}
             state["last_ms"], state["now_ms"] = -1, -1
@@ -130,10 +146,12 @@ class Operations(Monitor):
             table = counts.get("missing", np.zeros(len(self.features) + 1, dtype=np.int64))
             n = np.full(len(self.features), table[0], dtype=np.int64)
             changed |= self.missing.step(state["missing"], n, table[1:], step)
+        if self.shapes is not None:
+            changed |= self.shapes.step(state["shapes"], counts, step)
         if self.volume is not None:
             state["now_ms"] = step.now_ms
             state["last_ms"] = step.now_ms if step.n else state["last_ms"]
-            minutes = {key: values for key, values in counts.items() if key != "missing"}
+            minutes = {key: values for key, values in counts.items() if key.isdigit()}
             for first, calls, skipped in self.minutes.take(state["minutes"], minutes, step):
                 for part, family in (("more", self.more), ("fewer", self.fewer)):
                     if skipped:
@@ -158,6 +176,8 @@ class Operations(Monitor):
             )
             for one in (self.missing.judge(state["missing"], bounds=False) if self.features else ())
         ]
+        if self.shapes is not None:
+            found += self.shapes.judge(state["shapes"])
         if self.volume is None:
             return found
         silent = max(state["now_ms"] - state["last_ms"], 0) / MINUTE_MS if state["last_ms"] >= 0 else 0.0
@@ -169,7 +189,7 @@ class Operations(Monitor):
     def bounded(self, judgement: Judgement) -> Judgement:
         if judgement.metric == "rate_ratio":
             return rate_bounds(judgement)
-        return share_bounds(judgement, judgement.detail.get("missing", 0.0))
+        return share_bounds(judgement, judgement.detail["missing"]) if judgement.metric == "missing_rate" else judgement
 
     def sentence(self, judgement: Judgement) -> str:
         detail, group = judgement.detail, judgement.group or ""
@@ -178,6 +198,10 @@ class Operations(Monitor):
         if judgement.metric == "missing_rate":
             told = f"{group.removeprefix('feature=')} is missing in {judgement.estimate:.1%} of the decisions"
             return f"{told} ({detail['missing']:.0f} of {judgement.n}); usual are at most {detail['allowed']:.2%}"
+        if judgement.metric == "psi":
+            words = "slower than nine in ten" if group == "latency" else "less sure than nine in ten"
+            told = f"{detail['tail']:.0%} of the decisions are {words} of the profile's, usually {detail['tail_usually']:.0%}"
+            return f"{group.capitalize()}: {told} (PSI {judgement.estimate:.2f})"
         usual = "the most" if group == MORE else "the fewest"
         told = f"Decisions came at {judgement.estimate:.3g} times {usual} that are usual at the hour"
         silent = detail["minutes_since_last"]
@@ -188,6 +212,8 @@ class Operations(Monitor):
             return (
                 f"ends when there is strong evidence that it is missing in less than {judgement.detail['allowed']:.2%}"
             )
+        if judgement.metric == "psi":
+            return "ends when recent decisions (some 500) are distributed as in the profile again"
         return "ends when there is strong evidence that the decisions a minute are usual again"
 
 
