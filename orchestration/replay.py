@@ -1,8 +1,8 @@
 """Judging a file of decisions again, without Kafka or Ray: the policy agent that runs in the lanes, and files for topics.
 
 Promise to whoever tries a configuration: the same file and configuration give the same bytes, and every record of the
-file gets one verdict, broken ones included. Commitments are salted with a fixed key (id `replay`, 32 zero bytes): a
-replay's verdicts are no evidence.
+file gets one verdict, broken ones included. Its monitors watch the decisions meanwhile (file_monitors.py), and rules see
+their signals. Commitments are salted with a fixed key (id `replay`, 32 zero bytes): a replay's verdicts are no evidence.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,12 +23,19 @@ from agents import __version__
 from agents.audit.commitment import KEY_BYTES, Committer
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
-from agents.events import STRICTNESS
+from agents.events import STRICTNESS, SignalData
+from agents.monitor.profiles import Profile
 from agents.policy.agent import PolicyAgent
 from agents.policy.flags import SAMPLE
 from agents.policy.standing import Standing
 from agents.records import Message, Plain, collect
 from orchestration.decision_file import PARTITION, TOPIC, Progress, batches
+from orchestration.extensions import kinds
+from orchestration.file_monitors import Attributes, FileMonitors
+from orchestration.watch_report import METRICS, SIGNALS, metrics, sentence, write_files
+from orchestration.watching import BLOCK
+
+ProfilesOf = Callable[[Configuration], Mapping[str, Profile]]
 
 PREFIX = "replay"
 SALT = Committer("replay", bytes(KEY_BYTES))
@@ -141,6 +149,8 @@ class Replayed:
 
     tally: Tally
     changes: Changes | None
+    alarms: tuple[str, ...] = ()
+    """Alarms of monitors that came or ended, in words."""
 
     def document(self) -> dict[str, Any]:
         """As JSON values, most frequent first."""
@@ -149,22 +159,47 @@ class Replayed:
         if self.changes is not None:
             transitions = dict(self.changes.transitions.most_common())
             document["changes"] = {**vars(self.changes), "transitions": transitions}
+        if self.alarms:
+            document["alarms"] = list(self.alarms)
         return document
 
 
 class Judge:
-    """One configuration's policy agent on records of a file."""
+    """One configuration's policy agent and monitors on records of a file."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, monitors: FileMonitors | None = None) -> None:
         self.agent = PolicyAgent(PREFIX, TOPIC, PARTITION, SALT, configuration)
+        self.monitors = monitors
         self._standing = Standing.of(configuration)
         self.digest = self._standing.digest
         self.value_limit = self.agent.value_limit
 
     def judge(self, batch: Sequence[Plain]) -> Mapping[str, Sequence[Message]]:
         """What the lane would write for a batch, by the topic's short name."""
-        outputs = collect(self.agent.decide(batch, self._standing))
-        return {topic.removeprefix(f"{PREFIX}."): messages for (topic, _), messages in outputs.items()}
+        return self.judged(batch)[0]
+
+    def judged(self, batch: Sequence[Plain]) -> tuple[dict[str, list[Message]], list[Told]]:
+        """The same, and what the verdicts say."""
+        written: dict[str, list[Message]] = {}
+        told: list[Told] = []
+        for _, piece in groupby(batch, lambda record: record.offset // BLOCK):
+            records = list(piece)
+            if self.monitors is not None:
+                self._standing = self.monitors.before(records[0].offset, self._standing, self.agent.now_ms)
+            outputs = collect(self.agent.decide(records, self._standing))
+            for (topic, _), messages in outputs.items():
+                written.setdefault(topic.removeprefix(f"{PREFIX}."), []).extend(messages)
+            verdicts = outputs.get((f"{PREFIX}.verdicts", PARTITION), [])
+            said = [_told(value or b"").data for _, value, _ in verdicts]
+            told += said
+            if self.monitors is not None:
+                kept = [record for record, one in zip(records, said, strict=True) if one.kind == "decision"]
+                self.monitors.take(kept)
+        return written, told
+
+    def end(self) -> list[SignalData]:
+        """Every monitor's last judgement."""
+        return [] if self.monitors is None else self.monitors.end(self._standing, self.agent.now_ms)
 
 
 def replay(
@@ -173,39 +208,59 @@ def replay(
     out: Path,
     before: Configuration | None = None,
     progress: Progress = lambda share: None,
+    *,
+    profiles: ProfilesOf = lambda configuration: {},
+    attributes: Attributes | None = None,
 ) -> Replayed:
     """Judge every record of a file by a configuration, and write what came of it into the folder `out`.
 
-    With `before`, also what that configuration decides otherwise (diff.ndjson: from `before` to `configuration`).
+    With `before`, also what that configuration decides otherwise (diff.ndjson: from `before` to `configuration`). `profiles`
+    finds those that a configuration names, `attributes` are protected attributes by subject; both are for monitors only.
     Raises Misconfigured where the file cannot be read, the folder not written, or a policy not used.
     """
     if not decisions.is_file():
         raise Misconfigured(f"there is no file {decisions}; give one decision a line, as NDJSON")
-    judge = Judge(configuration)
-    other = Judge(before) if before is not None else None
+    judge = Judge(configuration, _monitors(configuration, profiles, attributes))
+    other = Judge(before, _monitors(before, profiles, attributes)) if before is not None else None
     tally = Tally(judge.digest)
     changes = Changes(other.digest) if other is not None else None
     flags = _Flags()
     with ExitStack() as stack:
         verdicts, dead, diff = (_open(out / name, stack) for name in (VERDICTS, DEAD_LETTERS, DIFF))
         for batch in batches(decisions, judge.value_limit, progress):
-            written = judge.judge(batch)
-            told = [_told(value or b"").data for _, value, _ in written["verdicts"]]
+            written, told = judge.judged(batch)
             for one in told:
                 tally.take(one)
             verdicts.writelines((value or b"") + b"\n" for _, value, _ in written["verdicts"])
             dead.writelines(_dead_letters(batch, told, written.get("dead-letters", ())))
             flags.add(written.get("flags", ()))
             if other is not None and changes is not None:
-                earlier = [_told(value or b"").data for _, value, _ in other.judge(batch)["verdicts"]]
+                _, earlier = other.judged(batch)
                 diff.writelines(_differences(earlier, told, changes))
         _open(out / FLAGS, stack).writelines(flags.lines())
     flags.explain(tally)
     if other is None:
         (out / DIFF).unlink()
-    result = Replayed(tally, changes)
+    result = Replayed(tally, changes, _watched(judge, out))
     (out / SUMMARY).write_text(json.dumps(result.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return result
+
+
+def _monitors(configuration: Configuration, profiles: ProfilesOf, attributes: Attributes | None) -> FileMonitors | None:
+    if not configuration.monitors:
+        return None
+    return FileMonitors(configuration, kinds(), profiles(configuration), attributes)
+
+
+def _watched(judge: Judge, out: Path) -> tuple[str, ...]:
+    """Write what monitors said; their alarms in words. Without monitors nothing of an earlier run stays behind."""
+    if judge.monitors is None:
+        for name in (SIGNALS, METRICS):
+            (out / name).unlink(missing_ok=True)
+        return ()
+    final, watch = judge.end(), judge.monitors.watch
+    write_files(out, judge.monitors.lines, metrics(final, watch.waiting, watch.decisions))
+    return tuple(sentence(one, judge.monitors.watched, True) for one in judge.monitors.turns)
 
 
 class _Flags:

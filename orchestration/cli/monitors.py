@@ -21,7 +21,7 @@ from agents.monitor.contract import Budget, Monitor
 from agents.monitor.impact import DisparateImpact
 from agents.monitor.intake import table_of
 from orchestration import tables
-from orchestration.cli.watch import progress
+from orchestration.cli.progress import progress
 from orchestration.config_files import load
 from orchestration.extensions import kinds as all_kinds
 from orchestration.noticing import SHIFTS, Delay, Question, drift, inequality

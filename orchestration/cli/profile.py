@@ -14,7 +14,7 @@ from rich.markup import escape
 from agents.errors import Misconfigured
 from agents.monitor.profiles import Profile
 from orchestration import tables
-from orchestration.cli.watch import progress
+from orchestration.cli.progress import progress
 from orchestration.config_files import FIRST_FILE, load
 from orchestration.extensions import kinds
 from orchestration.profile_store import ProfileStore

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from agents.audit.proof import VerdictId
 from agents.errors import Misconfigured
-from orchestration import decision_file, keys
+from orchestration import keys
 from orchestration.archive import Archive, Expired
+from orchestration.attribute_file import attributes_of
+from orchestration.cli.progress import progress
 from orchestration.config_files import load
 from orchestration.log_store import LogStore
+from orchestration.profile_store import ProfileStore
 from orchestration.reexecute import NotReproducible, Reexecuted, reexecute
 from orchestration.replay import Changes, Replayed, Tally
 from orchestration.replay import replay as replay_file
@@ -41,6 +41,9 @@ def replay(
     diff: Annotated[
         Path | None, typer.Option(help="Another configuration: show what it decides otherwise (from it to --config).")
     ] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(help="NDJSON of attributes events, for monitors: protected attributes by subject.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="With ID: the evidence store; else GOVERN_STORE.")] = None,
     archive: Annotated[str | None, typer.Option(help="With ID: the archive; else GOVERN_ARCHIVE.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="With ID: the topic prefix; else GOVERN_PREFIX.")] = None,
@@ -51,8 +54,10 @@ def replay(
 ) -> None:
     """Judge decisions again: a file of them by any configuration, or a recorded one exactly as it was judged.
 
-    A file: every line gets a verdict, written into --out with flags, dead letters and a summary; with --diff also what
-    changes. Example: govern replay --decisions decisions.ndjson --config governance.new --out replay --diff governance
+    A file: every line gets a verdict, written into --out with flags, dead letters and a summary; where monitors are
+    configured, also their signals and last figures; with --diff also what changes.
+
+    Example: govern replay --decisions decisions.ndjson --config governance.new --out replay --diff governance
 
     A recorded decision is judged from evidence and archive, and its verdict compared byte for byte. Exit status 0: the
     same; 1: not the same; 2: cannot be judged again. Example: govern replay gim.decisions/0/17
@@ -62,9 +67,11 @@ def replay(
         raise typer.Exit(_again(verdict, settings, as_json))
     if verdict is not None or decisions is None or config is None or out is None:
         raise Misconfigured("give either an ID, or --decisions, --config and --out; see govern replay --help")
-    with _progress(f"judging {decisions.name}") as report:
+    with progress(f"judging {decisions.name}") as report:
         before = load(diff) if diff is not None else None
-        result = replay_file(decisions, load(config), out, before, report)
+        known = attributes_of(attributes) if attributes is not None else None
+        kept = ProfileStore(Settings().profiles_url)
+        result = replay_file(decisions, load(config), out, before, report, profiles=kept.of, attributes=known)
     if as_json:
         typer.echo(json.dumps(result.document(), ensure_ascii=False))
     else:
@@ -99,21 +106,13 @@ def _settings(store: str | None, archive: str | None, name: str | None, key_dir:
     return Settings().model_copy(update={key: value for key, value in given.items() if value is not None})
 
 
-@contextmanager
-def _progress(label: str) -> Iterator[decision_file.Progress]:
-    """A bar on a terminal's standard error; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
-
-
 def _show(console: Console, result: Replayed, out: Path) -> None:
     tally = result.tally
     console.print(f"{tally.records:,} records by {tally.configuration[:19]}: {_counted(tally)}", soft_wrap=True)
     if tally.rules:
         console.print(_rules(tally))
+    for alarm in result.alarms[:20]:
+        console.print(f"[red]monitor[/red] {escape(alarm)}", soft_wrap=True)
     if result.changes is not None:
         _show_changes(console, result.changes, tally.records)
     console.print(f"written to {escape(str(out))}", soft_wrap=True)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from agents.errors import Misconfigured
-from agents.events import Attributes
 from orchestration import tables
+from orchestration.attribute_file import attributes_of
+from orchestration.cli.progress import progress
 from orchestration.config_files import FIRST_FILE, load
-from orchestration.decision_file import Progress as Report
 from orchestration.extensions import kinds
 from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
@@ -52,7 +47,7 @@ def watch(
     Example: govern watch decisions.parquet --config governance --reference 0.5 --out watch
     """
     configuration = load(config)
-    known = load_attributes(attributes) if attributes is not None else None
+    known = attributes_of(attributes) if attributes is not None else None
     with progress(f"watching {decisions.name}") as report:
         rows = tables.decisions(decisions, configuration, lambda share: report(share * 0.1))
         store = ProfileStore(Settings().profiles_url)
@@ -78,33 +73,3 @@ def watch(
     show(console, findings, watching.watch.watched)
     names = ", ".join(one.name for one in written)
     console.print(f"written to {escape(str(out))}: {escape(names)}", soft_wrap=True)
-
-
-def load_attributes(path: Path) -> Mapping[str, Mapping[str, str | None]]:
-    """Protected attributes by subject, the last record of a subject counts; raises Misconfigured with the line."""
-    found: dict[str, Mapping[str, str | None]] = {}
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            event = Attributes.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "value"
-            raise Misconfigured(f"{path}:{number}: no attributes event: {where}: {first['msg']}") from error
-        found[event.subject] = event.data.groups
-    return found
-
-
-@contextmanager
-def progress(label: str) -> Iterator[Report]:
-    """A bar on a terminal's standard error; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
