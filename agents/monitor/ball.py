@@ -72,6 +72,10 @@ class Effects:
     js: Floats
     n: Floats
     """Decisions behind it; decayed ones where the profile is."""
+    q: Floats
+    """Shares of the bins, (N, F, B), smoothed by half a decision a bin as those of the reference are."""
+    pi: Floats
+    """The reference's, (N, F, B)."""
 
 
 class Ball:
@@ -235,12 +239,12 @@ class Ball:
         return found
 
     def distance(self, state: State, life: int = USUAL) -> Floats:
-        """Σ(q-π)²/π of the decayed profile, as a multiple of δ²; the largest over the strata, (N, F). 0 without counts."""
+        """Σ(q-π)²/π of the decayed profile, less its own noise, as a multiple of δ²; the largest of the strata, (N, F)."""
         counts = self.profile(state, life)
-        total = counts.sum(axis=3)
-        q = counts / np.maximum(total, 1e-300)[..., None]
-        d2 = ((q - self.pi) ** 2 * self._inverse).sum(axis=3)
-        return np.asarray(np.where(total > 0, d2 / self.delta**2, 0.0).max(axis=1))
+        total = np.maximum(counts.sum(axis=3), 1e-300)
+        q = counts / total[..., None]
+        d2 = ((q - self.pi) ** 2 * self._inverse).sum(axis=3) - (self.layout.used.sum(axis=1) - 1) / total
+        return np.asarray(np.maximum(d2 / self.delta**2, 0.0).max(axis=1))
 
     def effects(self, state: State, since: bool = False) -> Effects:
         """PSI and Jensen-Shannon of the decayed profile, or of what came since the onset.
@@ -254,7 +258,7 @@ class Ball:
         pi = np.where((n > 0)[..., None], (part[..., None] * self.pi).sum(axis=1), self.pi[0])
         size = self.layout.used.sum(axis=1)
         q = np.where(self.layout.used, (counts.sum(axis=1) + 0.5) / (n + 0.5 * size)[..., None], 0.0)
-        return Effects(psi_of(q, pi), js_of(q, pi), n)
+        return Effects(psi_of(q, pi), js_of(q, pi), n, q, pi)
 
 
 def psi_of(q: Floats, pi: Floats) -> Floats:

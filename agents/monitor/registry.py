@@ -11,6 +11,7 @@ from agents.monitor.after_hours import AfterHours
 from agents.monitor.anomaly import Anomaly
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
+from agents.monitor.drift import DataDrift
 from agents.monitor.impact import DisparateImpact, StatisticalParity
 from agents.monitor.operations import Operations
 from agents.monitor.opportunity import FalsePositiveRate, Opportunity
@@ -34,6 +35,7 @@ KINDS: Mapping[str, type[Monitor]] = {
         UnusualTools,
         Operations,
         Anomaly,
+        DataDrift,
     )
 }
 """One entry a kind."""

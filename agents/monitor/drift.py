@@ -1,0 +1,393 @@
+"""Data drift: have the inputs of a model left their reference, each by itself, and in how they go together?
+
+Every feature is a χ²-ball detector (ball.py) over its bins, and so is every pair of the first 30 features over "alike or
+not" (concordance.py). An alarm names the feature or pair, starts its evidence anew and stays until the recent profile
+(half-life 2,000 decisions) lies in the ball again, at least 2,000 decisions later: a rule of thumb, unlike the alarm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from agents.configuration import Model
+from agents.events import SignalStatus
+from agents.monitor.ball import SOURCE, Ball, Effects
+from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
+from agents.monitor.drift_profile import EXTRA, Reference, columns_of, fit_section, listed
+from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_pair
+from agents.monitor.seasons import Seasons, strata_of
+from agents.monitor.state import packed
+
+WARNING = 10.0
+"""A warning is raised at this fraction of the evidence that an alarm needs."""
+STAYING = 1_000.0
+"""It stays until the evidence has fallen to this fraction of an alarm's."""
+LEAST = 500
+"""Decisions before there is a judgement."""
+BELIEVED = 1_000
+"""Decisions from which on a PSI alone may warn."""
+COOLING = 2_000
+"""Decisions, at least, between an alarm and its end."""
+PAIRS = 0.5
+"""The pairs' part of the monitor's evidence."""
+
+
+class DriftOptions(Options):
+    """What is compared with the reference, and how much difference counts as none."""
+
+    features: tuple[str, ...] = ()
+    """Features of the model; none given: all."""
+    joint: bool = True
+    """Also how features go together: every pair of the first 30."""
+    score: bool = False
+    """Also the model's own score, as if it were a feature."""
+    seasons: Seasons = "none"
+    """Compare 6-hour buckets of the day, weekdays, or both, each with its own reference (UTC, the model's clock)."""
+    psi_tol: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """A difference Σ(p-π)²/π up to this, about the PSI, is none; the reference's own noise comes on top."""
+    psi_warn: Annotated[float, Field(gt=0)] | None = MAJOR
+    """A recent PSI above this is a warning even without evidence for an alarm; `null`: never."""
+
+
+class DataDrift(Monitor):
+    """Features and pairs as two families of detectors that share the monitor's part of the budget."""
+
+    kind = "data_drift"
+    summary = "Inputs compared with the reference: which have moved, and which go together differently"
+    formula = SOURCE
+    guarantee = "proved"
+    options_type = DriftOptions
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        options: DriftOptions = setting.options
+        chosen = options.features or tuple(setting.declaration.features)
+        names = (*chosen, *(EXTRA if options.score else ()))
+        section: State | None = setting.profile
+        self.reference = None if section is None else Reference.of(section, names, options.seasons, options.joint)
+        if self.reference is None or section is None:
+            return
+        self.names = self.reference.binning.names
+        self.pairs = self.reference.concordance.pairs
+        joint = PAIRS if self.pairs else 0.0
+        singles = self.reference.binning.padded(self.reference.counts)
+        self.balls = {"features": Ball(self.reference.binning.layout, singles, psi_tol=options.psi_tol)}
+        self.weights = {"features": setting.share * (1 - joint) / max(len(self.names), 1)}
+        if self.pairs:
+            self.balls["pairs"] = Ball(self.reference.concordance.layout, self.reference.cells, psi_tol=options.psi_tol)
+            self.weights["pairs"] = setting.share * joint / len(self.pairs)
+        self._ranks = _ranks(self.balls["features"])
+        self._print = hashlib.sha256(json.dumps(packed(section), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def applies(cls, declaration: Model, options: Any) -> str | None:
+        """Needs features."""
+        if not declaration.features:
+            return "the model declares no `features`; name its inputs there"
+        for name in options.features:
+            if name not in declaration.features:
+                return f"{name!r} is no feature of the model; there are {listed(tuple(declaration.features))}"
+        return None
+
+    @classmethod
+    def fit(cls, view: View, declaration: Model) -> tuple[State | None, Sequence[str]]:
+        return fit_section(view, declaration)
+
+    @property
+    def ready(self) -> str | None:
+        if self.reference is None:
+            return "needs a profile of reference decisions: `govern profile fit`"
+        if not self.names:
+            return "the profile has none of the features; fit it again with `govern profile fit`"
+        if self.setting.options.seasons != "none" and not (self.setting.profile or {})["timed"]:
+            return (
+                "the profile was fitted on decisions without times; fit it on decisions with times, or drop `seasons`"
+            )
+        return None
+
+    @property
+    def _known(self) -> Reference:
+        assert self.reference is not None, "a monitor that is not ready is not asked"
+        return self.reference
+
+    def columns(self) -> frozenset[str]:
+        names = self.names if self.reference is not None else ()
+        return frozenset(name if name in EXTRA else f"features.{name}" for name in names)
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+
+    def observe(self, view: View) -> Counts:
+        """`bins <stratum>`: flat counts of all bins; `alike …` and `unknown …` of all pairs."""
+        view = view.counted
+        binning, concordance = self._known.binning, self._known.concordance
+        codes = binning.codes(columns_of(view.frame, self.setting.declaration))
+        if self.setting.options.seasons == "none":
+            parts: dict[int, Any] = {0: slice(None)} if view.height else {}
+        else:
+            strata = strata_of(view.times_ms, self.setting.options.seasons)
+            parts = {int(one): np.flatnonzero(strata == one) for one in np.unique(strata)}
+        found: dict[str, Ints] = {}
+        for stratum, rows in parts.items():
+            stretch, mine = view.stretch[rows], codes[:, rows]
+            flat = (mine + stretch * binning.size).ravel()
+            counts = np.bincount(flat, minlength=view.stretches * binning.size)
+            found[f"bins {stratum}"] = counts.reshape(view.stretches, binning.size)
+            if self.pairs:
+                ends = np.searchsorted(stretch, np.arange(view.stretches), side="right")
+                found[f"alike {stratum}"], unknown = concordance.counts(mine, ends)
+                if unknown.any():
+                    found[f"unknown {stratum}"] = unknown
+        return found
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> State:
+        state: State = {"reference": self._print, "seen": 0}
+        for part, ball in self.balls.items():
+            members = ball.features
+            state[part] = {
+                "ball": ball.start(),
+                "alarm": np.zeros(members, dtype=np.bool_),
+                "warn": np.zeros(members, dtype=np.bool_),
+                "told": np.zeros(members, dtype=np.bool_),
+                "raised": np.zeros(members),
+                "after": np.zeros(members, dtype=np.int64),
+            }
+        return state
+
+    def step(self, state: State, counts: Counts, step: Step) -> bool:
+        if state["reference"] != self._print:  # counts of another reference's bins mean nothing here
+            state.clear()
+            state.update(self.start())
+        singles, cells, n = self._gathered(counts)
+        pending = int(state["features"]["ball"]["n"][0]) + n
+        closed = self.balls["features"].step(state["features"]["ball"], singles, n, step.weight, step.now_ms)
+        if self.pairs:
+            self.balls["pairs"].step(state["pairs"]["ball"], cells, n, step.weight, step.now_ms)
+        return bool(closed.any()) and self._judged(state, pending)
+
+    def _gathered(self, counts: Counts) -> tuple[Ints, Ints, int]:
+        """Counts as the Balls take them, and how many decisions they are of."""
+        strata = len(self._known.n)
+        binning = self._known.binning
+        flat = np.zeros((strata, binning.size), dtype=np.int64)
+        cells = np.zeros((strata, len(self.pairs), 2), dtype=np.int64)
+        total = 0
+        for key, values in counts.items():
+            what, _, number = key.partition(" ")
+            if what != "bins":
+                continue
+            flat[int(number)] = values
+            n = int(values[: binning.bins[0].size].sum())
+            total += n
+            if self.pairs:
+                alike = counts.get(f"alike {number}", 0)
+                cells[int(number), :, 0] = alike
+                cells[int(number), :, 1] = n - counts.get(f"unknown {number}", 0) - alike
+        return binning.padded(flat), cells, total
+
+    def strengths(self, state: State) -> dict[str, Floats]:
+        """Each member's part of the budget-scaled evidence; the monitor's is their sum."""
+        return {
+            part: self.weights[part] * np.exp(np.minimum(ball.log_m(state[part]["ball"])[0], 690.0))
+            for part, ball in self.balls.items()
+        }
+
+    def _judged(self, state: State, n: int) -> bool:
+        enough = state["seen"] >= LEAST
+        state["seen"] += n
+        changed = enough != (state["seen"] >= LEAST)
+        self._silence(state)
+        strength = self.strengths(state)
+        while sum(float(one.sum()) for one in strength.values()) >= self.limit:
+            total = sum(float(one.sum()) for one in strength.values())
+            part = max(strength, key=lambda name: strength[name].max())
+            self._raise(state, part, int(strength[part].argmax()), total)
+            self._silence(state)
+            strength, changed = self.strengths(state), True
+        changed |= self._ending(state, n)
+        for part, one in strength.items():
+            mine = state[part]
+            before: Bools = mine["warn"]
+            mine["warn"] = (one >= self.limit / WARNING) | (before & (one >= self.limit / STAYING))
+            mine["told"] |= mine["warn"] | mine["alarm"]
+            changed |= bool((mine["warn"] != before).any())
+        return bool(changed)
+
+    def _raise(self, state: State, part: str, member: int, strength: float) -> None:
+        mine = state[part]
+        mine["alarm"][member], mine["raised"][member], mine["after"][member] = True, strength, 0
+
+    def _silence(self, state: State) -> None:
+        """What is in alarm gathers no evidence for another; nor do pairs of which a feature is in alarm."""
+        alarm = state["features"]["alarm"]
+        self.balls["features"].reset(state["features"]["ball"], alarm)
+        if self.pairs:
+            affected = alarm[self._known.concordance.members].any(axis=1)
+            self.balls["pairs"].reset(state["pairs"]["ball"], affected | state["pairs"]["alarm"])
+
+    def _ending(self, state: State, n: int) -> bool:
+        """The rule of thumb that ends alarms."""
+        changed = False
+        for part, ball in self.balls.items():
+            mine = state[part]
+            if mine["alarm"].any():
+                inside = ball.distance(mine["ball"])[0] <= 1
+                ended = mine["alarm"] & (mine["after"] >= COOLING) & inside
+                mine["after"] = np.where(mine["alarm"], mine["after"] + n, 0)
+                mine["alarm"] &= ~ended
+                changed |= bool(ended.any())
+        return changed
+
+    # -- saying -------------------------------------------------------------------------------------------------------
+
+    def judge(self, state: State) -> list[Judgement]:
+        """One of everything, one of each feature, and one of each pair that was ever worth a word."""
+        strength = self.strengths(state)
+        members = [self._feature(state, strength["features"], row) for row in self._effects(state, "features")]
+        pairs = (
+            [self._pair(state, strength["pairs"], row) for row in self._effects(state, "pairs")] if self.pairs else []
+        )
+        return [self._overall(state, strength, members, pairs), *members, *pairs]
+
+    def _effects(self, state: State, part: str) -> list[tuple[int, Effects]]:
+        """Effect sizes by member: of what came since the onset where there is one to speak of, else of the recent profile."""
+        ball, mine = self.balls[part], state[part]
+        recent, since = (ball.effects(mine["ball"], one) for one in (False, True))
+        onset = (mine["alarm"] | mine["warn"]) & (since.n[0] >= ball.block)
+        rows = range(ball.features) if part == "features" else np.flatnonzero(mine["told"]).tolist()
+        found = []
+        for row in rows:
+            one = since if onset[row] else recent
+            found.append((row, Effects(*(values[0, row] for values in (one.psi, one.js, one.n, one.q, one.pi)))))
+        return found
+
+    def _status(self, state: State, part: str, row: int, effects: Effects) -> SignalStatus:
+        mine, warn = state[part], self.setting.options.psi_warn
+        if mine["alarm"][row]:
+            return SignalStatus.ALARM
+        if state["seen"] < LEAST:
+            return SignalStatus.INSUFFICIENT
+        large = warn is not None and effects.n >= BELIEVED and effects.psi >= warn
+        return SignalStatus.WARN if mine["warn"][row] or large else SignalStatus.OK
+
+    def _judgement(
+        self, state: State, part: str, strength: Floats, row: int, effects: Effects, **more: Any
+    ) -> Judgement:
+        mine = state[part]
+        status = self._status(state, part, row, effects)
+        n, moment = (values[0, row] for values in self.balls[part].onset(mine["ball"]))
+        onset = status in (SignalStatus.ALARM, SignalStatus.WARN) and n > 0
+        return Judgement(
+            status=status,
+            n=round(float(effects.n)),
+            e_value=float(max(strength[row], mine["raised"][row] if mine["alarm"][row] else 0.0)),
+            guarantee="proved",
+            reference="profile",
+            onset_ms=int(moment) if onset else None,
+            onset_n=int(n) if onset else None,
+            **more,
+        )
+
+    def _feature(self, state: State, strength: Floats, told: tuple[int, Effects]) -> Judgement:
+        row, effects = told
+        used = self._known.binning.bins[row].size
+        q, pi = effects.q[:used], effects.pi[:used]
+        most = int(((q - pi) * np.log(q / pi)).argmax())
+        detail = {"psi": float(effects.psi), "js": float(effects.js), "bin": float(most)}
+        detail |= {"share": float(q[most]), "reference_share": float(pi[most])}
+        detail |= {"missing": float(q[-1]), "reference_missing": float(pi[-1])}
+        ranks = self._ranks[row]
+        if ranks is not None:
+            detail["mean_rank"] = float((q * ranks).sum() / q[:-1].sum())
+        known = effects.n > 0
+        return self._judgement(
+            state,
+            "features",
+            strength,
+            row,
+            effects,
+            group=f"feature={self.names[row]}",
+            metric="psi",
+            estimate=float(effects.psi) if known else None,
+            detail=detail,
+        )
+
+    def _pair(self, state: State, strength: Floats, told: tuple[int, Effects]) -> Judgement:
+        row, effects = told
+        detail = {"psi": float(effects.psi), "js": float(effects.js)}
+        detail |= {"share": float(effects.q[0]), "reference_share": float(effects.pi[0])}
+        name = " & ".join(self.pairs[row])
+        return self._judgement(
+            state,
+            "pairs",
+            strength,
+            row,
+            effects,
+            group=f"pair={name}",
+            metric="concordance",
+            estimate=float(effects.q[0]) if effects.n > 0 else None,
+            detail=detail,
+        )
+
+    def _overall(
+        self, state: State, strength: dict[str, Floats], members: list[Judgement], pairs: list[Judgement]
+    ) -> Judgement:
+        order = (SignalStatus.ALARM, SignalStatus.WARN, SignalStatus.OK, SignalStatus.INSUFFICIENT)
+        status = min((one.status for one in (*members, *pairs)), key=order.index)
+        total = sum(float(one.sum()) for one in strength.values())
+        if status is SignalStatus.OK and total >= self.limit / WARNING:
+            status = SignalStatus.WARN
+        same = [one for one in (*members, *pairs) if one.status is status] or members
+        named = max(same, key=lambda one: (one.e_value or 0.0, one.detail["psi"]))
+        largest = max(range(len(members)), key=lambda row: members[row].detail["psi"])
+        detail = {"feature": float(largest), "psi": members[largest].detail["psi"], "js": members[largest].detail["js"]}
+        for name, found in (("features", members), ("pairs", pairs)):
+            detail[f"{name}_in_alarm"] = float(sum(one.status is SignalStatus.ALARM for one in found))
+        return Judgement(
+            status=status,
+            metric="psi",
+            estimate=members[largest].estimate,
+            n=members[largest].n,
+            e_value=max(total, named.e_value or 0.0) if status is SignalStatus.ALARM else total,
+            guarantee="proved",
+            reference="profile",
+            onset_ms=named.onset_ms,
+            onset_n=named.onset_n,
+            detail=detail,
+        )
+
+    def sentence(self, judgement: Judgement) -> str:
+        kind, _, name = (judgement.group or "").partition("=")
+        if judgement.estimate is None or judgement.status is SignalStatus.INSUFFICIENT:
+            return f"too few decisions yet to compare {name or 'the inputs'} with the reference"
+        if kind == "pair":
+            return told_of_pair(judgement, name)
+        if kind == "feature":
+            return told_of_feature(judgement, name, self._label(name, int(judgement.detail["bin"])))
+        return told_of_all(judgement, self.names[int(judgement.detail["feature"])])
+
+    def _label(self, name: str, place: int) -> str:
+        return self._known.binning.bins[self.names.index(name)].label(place)
+
+    def clears(self, judgement: Judgement) -> str:
+        return (
+            f"ends when the recent decisions (half-life {2_000:,}) lie within the tolerance of the reference again, at "
+            f"least {COOLING:,} decisions after the alarm"
+        )
+
+
+def _ranks(ball: Ball) -> list[Floats | None]:
+    """The mid-rank of each bin in the reference (0 for missing), for features with an order."""
+    pi = ball.pi.mean(axis=0)
+    found: list[Floats | None] = []
+    for row, ordered in zip(pi, ball.layout.ordered, strict=True):
+        inside = np.where(ordered, row, 0.0)[: int(ordered.sum()) + 1]
+        found.append((np.cumsum(inside) - inside / 2) / inside.sum() * (inside > 0) if ordered.sum() > 1 else None)
+    return found
