@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 venv: $(STAMP) ## Make .venv with the locked dependencies
 
-demo: $(STAMP) ## Govern 12,000 real credit decisions and check the result
+demo: $(STAMP) ## Govern 14,000 real decisions: a skewed model goes live and is caught
 	@$(BIN)/govern demo
 
 test: $(STAMP) ## Run the tests (under 15 minutes)

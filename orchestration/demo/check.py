@@ -27,7 +27,7 @@ from orchestration import keys
 from orchestration.archive import Archive
 from orchestration.cli.audit import zipapp
 from orchestration.demo.flow import Place
-from orchestration.demo.traffic import Message
+from orchestration.demo.records import Message
 from orchestration.kafka import Broker
 from orchestration.log_store import LogStore
 from orchestration.reexecute import reexecute
@@ -76,6 +76,8 @@ class Outcome:
     checks: list[Check] = field(default_factory=list)
     example: str = ""
     """Position of a decision that met with the strictest effect there was, for its most frequent reason."""
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each verdict says, by the decision's position."""
 
 
 def counted(settings: Settings, sent: Mapping[Place, Message]) -> Outcome:
@@ -100,7 +102,7 @@ def compare(
 ) -> Outcome:
     """Hold verdicts and routed records against what was sent to `topic`; no Kafka here."""
     outcome = Outcome()
-    verdicts: dict[str, dict[str, Any]] = {}
+    verdicts = outcome.verdicts
     wrong, doubled = [], []
     expected = {f"{topic}/{place[0]}/{place[1]}": one for place, one in sent.items()}
     for record in records["verdicts"]:
@@ -256,18 +258,19 @@ def proved(settings: Settings, position: str, folder: Path) -> Check:
     return Check(what, () if done.returncode == 0 and done.stdout.startswith("OK") else (_said(done),))
 
 
-def judged_again(settings: Settings, position: str) -> Check:
-    """Judge one recorded decision again, from evidence and archive."""
+def judged_again(settings: Settings, position: str, what: str = "") -> Check:
+    """Judge one recorded decision again, from evidence and archive; `what` says what is special about it."""
+    named = f"{position}, {what}," if what else position
     salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
     try:
         wanted = VerdictId.parse(f"{position}/gate")
         found = reexecute(wanted, settings.prefix, store, archive, salt, settings.max_record_bytes)
     except GovernanceError as error:
-        return Check(f"{position} judged again gives the same verdict", (str(error),))
+        return Check(f"{named} judged again gives the same verdict", (str(error),))
     problems = [f"{one.field}: {one.recorded}, again {one.again}" for one in found.differences] + list(found.remarks)
     same = f"all {len(found.recorded)} bytes of its verdict"
-    return Check(f"{position} judged again, from evidence and archive, gives {same}", _shown(problems))
+    return Check(f"{named} judged again, from evidence and archive, gives {same}", _shown(problems))
 
 
 def _alone(verifier: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -16,8 +16,9 @@ from aiokafka import AIOKafkaProducer
 
 from agents.audit.notes import Checkpoint
 from agents.errors import GovernanceError, Retryable
-from orchestration.demo.model import Client, CreditModel
-from orchestration.demo.traffic import Call, Message, again, message
+from orchestration.demo.population import Groups
+from orchestration.demo.records import Desk, Message, known, unknown
+from orchestration.demo.traffic import Call
 from orchestration.kafka import Broker, close
 from orchestration.settings import Settings
 
@@ -27,6 +28,9 @@ TURN_S = 0.025
 AT_ONCE = 200
 PATIENCE_S = 60.0
 """How long nothing may happen before the demo gives up."""
+
+QUIET_S, MONITORS_S = 2.0, 20.0
+"""How long monitors say nothing new before the demo takes it that they have caught up, and how long it waits for that."""
 
 Place = tuple[int, int]
 """Partition and offset on the decisions topic."""
@@ -50,8 +54,28 @@ class _Flag(msgspec.Struct, gc=False):
     data: _Raised
 
 
+class Said(msgspec.Struct, gc=False):
+    """What the screen shows of a signal."""
+
+    model: str
+    version: str = ""
+    monitor: str = ""
+    segment: str | None = None
+    group: str | None = None
+    status: str = ""
+    metric: str | None = None
+    estimate: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+class _Signal(msgspec.Struct, gc=False):
+    data: Said
+
+
 _verdict = msgspec.json.Decoder(_Verdict).decode
 _flag = msgspec.json.Decoder(_Flag).decode
+_signal = msgspec.json.Decoder(_Signal).decode
 
 
 @dataclass
@@ -72,6 +96,12 @@ class Seen:
     checkpoints: dict[str, int] = field(default_factory=dict)
     """Log -> size that its newest checkpoint signs."""
     checkpoint_at: float = 0.0
+    deciding: dict[str, str] = field(default_factory=dict)
+    """Model -> the version that decided last."""
+    signals: dict[tuple[str, str], dict[tuple[str | None, str | None], Said]] = field(default_factory=dict)
+    """Version and monitor -> segment and group -> the newest signal."""
+    signalled: float = field(default_factory=time.monotonic)
+    """When a signal last said something else than before."""
 
     @property
     def seconds(self) -> float:
@@ -84,22 +114,44 @@ class Seen:
         return max(0, self.sent - self.judged)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """Everything that was sent, by its place in Kafka, in the order of sending."""
+
+    messages: dict[Place, Message]
+    calls: dict[Place, Call]
+    at_ms: dict[Place, int]
+    """When the broker took it, ms since 1970 UTC."""
+
+
+async def introduce(settings: Settings, groups: Mapping[int, Groups]) -> int:
+    """Tell monitors, and nobody else, who clients are; returns of how many anything is known."""
+    producer = AIOKafkaProducer(**settings.client(), enable_idempotence=True, acks="all", linger_ms=20)
+    await producer.start()
+    try:
+        topic = settings.topic("attributes")
+        told = [await producer.send(topic, value, key=key) for key, value in known(groups, unknown)]
+        await asyncio.gather(*told)
+    finally:
+        await close(producer)
+    return len(told)
+
+
 async def run(
     settings: Settings,
-    model: CreditModel,
-    clients: list[Client],
+    desk: Desk,
     calls: list[Call],
     rate: float | None,
     seen: Seen,
     told: Callable[[], None],
-) -> dict[Place, Message]:
+) -> Sent:
     """Send every call's record (at `rate` a second, or None: as fast as it goes); return once each has a verdict.
 
-    The result says where in Kafka each record is. Raises Retryable where verdicts stop to come.
+    Monitors have caught up by then, too. Raises Retryable where verdicts stop to come.
     """
     watching = asyncio.create_task(_watch(settings, seen, told))
     try:
-        places = await _send(settings, model, clients, calls, rate, seen)
+        sent = await _send(settings, desk, calls, rate, seen)
         judged, since = -1, time.monotonic()
         while seen.judged < len(calls):
             if watching.done():
@@ -112,17 +164,17 @@ async def run(
                     f"see {settings.data_dir / 'logs'}"
                 )
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0.3)  # the flags of the last batch
+        waited = time.monotonic()
+        while time.monotonic() - max(waited, seen.signalled) < QUIET_S and time.monotonic() - waited < MONITORS_S:
+            await asyncio.sleep(0.05)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    return places
+    return sent
 
 
-async def _send(
-    settings: Settings, model: CreditModel, clients: list[Client], calls: list[Call], rate: float | None, seen: Seen
-) -> dict[Place, Message]:
-    """The model answers the calls of each moment together; records go out in their order, keyed by client."""
+async def _send(settings: Settings, desk: Desk, calls: list[Call], rate: float | None, seen: Seen) -> Sent:
+    """The models answer the calls of each moment together; records go out in their order, keyed by client."""
     producer = AIOKafkaProducer(**settings.client(), enable_idempotence=True, acks="all", linger_ms=5)
     await producer.start()
     sent: list[Message] = []
@@ -132,35 +184,37 @@ async def _send(
         while len(sent) < len(calls):
             due = len(sent) + AT_ONCE if rate is None else int((time.monotonic() - seen.started) * rate)
             part = calls[len(sent) : min(due, len(sent) + AT_ONCE)]
-            answers = model.decide([clients[call.client] for call in part]) if part else []
-            for call, answer in zip(part, answers, strict=True):
-                who = clients[call.client]
-                new = (
-                    message(len(sent), call, answer, who.number, who.features)
-                    if call.repeats < 0
-                    else again(call, sent[call.repeats])
-                )
+            for new in desk.serve(part, sent):
                 acknowledged.append(
                     await producer.send(settings.topic("decisions"), new.value, key=new.key, headers=list(new.headers))
                 )
                 sent.append(new)
+            for call in part:
                 seen.sent, seen.business_ms = len(sent), call.time_ms
+                if call.kind == "decision" and call.version in desk.versions:
+                    seen.deciding[call.model] = call.version
             await asyncio.sleep(TURN_S if rate is not None else 0)
         found = await asyncio.gather(*acknowledged)
         seen.ended = time.monotonic()
     finally:
         await close(producer)
-    return {(one.partition, one.offset): new for one, new in zip(found, sent, strict=True)}
+    places = [(one.partition, one.offset) for one in found]
+    return Sent(
+        dict(zip(places, sent, strict=True)),
+        dict(zip(places, calls, strict=True)),
+        {place: one.timestamp for place, one in zip(places, found, strict=True)},
+    )
 
 
 async def _watch(settings: Settings, seen: Seen, told: Callable[[], None]) -> None:
     """Count verdicts, flags and checkpoints as they are committed."""
-    names = {settings.topic(short): short for short in ("verdicts", "flags", "checkpoints")}
+    names = {settings.topic(short): short for short in ("verdicts", "flags", "signals", "checkpoints")}
     places = [(settings.topic("verdicts"), number) for number in range(settings.partitions)]
-    places += [(settings.topic("flags"), 0), (settings.topic("checkpoints"), 0)]
+    places += [(settings.topic(short), 0) for short in ("flags", "signals", "checkpoints")]
     takes: Mapping[str, Callable[[Seen, bytes], None]] = {
         "verdicts": _take_verdict,
         "flags": _take_flag,
+        "signals": _take_signal,
         "checkpoints": _take_checkpoint,
     }
     consumer = await Broker(settings).consumer(*places, from_start=True)
@@ -184,6 +238,15 @@ def _take_flag(seen: Seen, value: bytes) -> None:
     data = _flag(value).data
     seen.flagged += data.count
     seen.last_flag = data.reason
+
+
+def _take_signal(seen: Seen, value: bytes) -> None:
+    data = _signal(value).data
+    if not data.monitor:
+        return  # a watermark
+    known = seen.signals.setdefault((data.version, data.monitor), {})
+    if known.get((data.segment, data.group)) != data:
+        known[data.segment, data.group], seen.signalled = data, time.monotonic()
 
 
 def _take_checkpoint(seen: Seen, value: bytes) -> None:

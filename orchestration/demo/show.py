@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agents.events import SignalData
+from orchestration.demo.caught import GAP, GROUP, Caught, Held
 from orchestration.demo.check import Check, Outcome
-from orchestration.demo.flow import Seen
-from orchestration.demo.model import CreditModel
+from orchestration.demo.flow import Said, Seen
+from orchestration.demo.model import NAME, TREES, CreditModel
 
 COLOURS = {"allow": "green", "log": "cyan", "hold": "yellow", "block": "red", "malformed": "magenta"}
 WORDS = {
@@ -32,6 +34,8 @@ WORDS = {
     "duplicate": "doubles, left out",
     "conflict": "id used twice, withheld",
 }
+STATUS = {"alarm": "bold red", "warn": "yellow", "ok": "green", "insufficient": "dim", "none": "dim"}
+"""The worst first."""
 LINE_S = 3.0  # between lines where there is no terminal
 WIDEST = 150
 TAIPEI = timedelta(hours=8)
@@ -65,13 +69,15 @@ class Screen:
         """Something is done."""
         self.console.print(_ticked(what, remark))
 
-    def learnt(self, model: CreditModel, unseen: int) -> None:
-        """About the model."""
-        self.console.print(
-            _ticked(
-                f"a model learnt on {model.learnt_on:,} real clients; right about {model.accuracy:.0%} of {unseen:,} others "
-                f"(AUC {model.auc:.2f}); it never sees sex, marriage, age or education"
-            )
+    def learnt(self, first: CreditModel, tuned: CreditModel, unseen: int) -> None:
+        """About the models."""
+        self.tick(
+            f"version {first.version} learnt on {first.learnt_on:,} real clients; right about {first.accuracy:.0%} of "
+            f"{unseen:,} others (AUC {first.auc:.2f}); it never sees sex, marriage, age or education"
+        )
+        self.tick(
+            f"version {tuned.version} is the same with {TREES} more trees, fine-tuned on a skewed sample of "
+            f"{tuned.learnt_on:,} rows (AUC {tuned.auc:.2f}); it goes live in the second week"
         )
 
     @contextmanager
@@ -109,12 +115,40 @@ class Screen:
         self.console.print("\n[bold]Rules that matched[/bold], each with an example")
         self.console.print(Padding(_rules(outcome), (0, 0, 0, 2)))
 
+    def caught(self, found: Sequence[Caught], acted: Held) -> None:
+        """What monitors alarmed about, how soon, and in their own words."""
+        self.heading("What was caught")
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("what", style="bold", no_wrap=True)
+        table.add_column("decisions", justify="right", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("what the monitor says", overflow="fold")
+        for one in found:
+            alarm = one.alarm
+            told = ("", "", Text("no alarm", "red"))
+            if alarm is not None:
+                told = f"{one.decisions:,}", f"{one.seconds:.1f}", Text(_named(alarm.data))
+            table.add_row(one.cause.what, *told)
+        if acted.first is not None:
+            place = _short(acted.first.position)
+            words = f"the first held decision, {place}, {acted.seconds:.1f} s after the alarm; {acted.count:,} in all"
+            seconds = next((one.seconds for one in found if one.cause.monitor == GAP), 0.0) + acted.seconds
+            table.add_row("declines held", f"{acted.decisions:,}", f"{seconds:.1f}", Text(words))
+        self.console.print(Padding(table, (0, 0, 0, 2)))
+        self.console.print(
+            Text("  decisions and seconds count from the first that was affected, by that model and version", "dim")
+        )
+
     def checks(self, checks: Sequence[Check]) -> None:
         """What holds and what does not."""
         for check in checks:
             self.console.print(_ticked(check.what, ok=check.ok))
             for problem in check.problems:
                 self.console.print(Padding(Text(problem, "red"), (0, 0, 0, 4)))
+
+    def remark(self, text: str) -> None:
+        """Something that explains what is not there."""
+        self.console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
 
     def heading(self, text: str) -> None:
         """A part of the report begins."""
@@ -167,6 +201,10 @@ def _figures(seen: Seen) -> RenderableType:
     table.add_row("", _effects(seen))
     flag = f'{seen.flagged:,}   the last: "{seen.last_flag}"' if seen.flagged else "none yet"
     table.add_row("flags", Text(flag, no_wrap=True, overflow="ellipsis"))
+    if NAME in seen.deciding:
+        version = seen.deciding[NAME]
+        table.add_row("approval ratio", _approvals(seen.signals.get((version, GAP), {}), version))
+        table.add_row("monitors", _monitors(seen))
     table.add_row("evidence", Text(_evidence(seen)))
     return Padding(table, (0, 0, 0, 2))
 
@@ -187,6 +225,27 @@ def _effects(seen: Seen) -> Text:
     return Text("   ").join(parts)
 
 
+def _approvals(signals: Mapping[tuple[str | None, str | None], Said], version: str) -> Text:
+    """Of the group that the demo is about."""
+    said = signals.get((None, GROUP))
+    if said is None or said.estimate is None:
+        return Text(f"{version}: too few of them yet", "dim")
+    bounds = "" if said.lower is None or said.upper is None else f" ({said.lower:.2f} to {said.upper:.2f})"
+    told = f"{version}: {said.estimate:.2f}{bounds}, {GROUP.partition('=')[2]} against those who fare best   "
+    return Text(told).append(said.status, STATUS[said.status])
+
+
+def _monitors(seen: Seen) -> Text:
+    """Each monitor of what decides now, with its worst status."""
+    now = set(seen.deciding.values())
+    parts = []
+    for (version, monitor), signals in sorted(seen.signals.items()):
+        if version in now:
+            worst = min((one.status for one in signals.values()), key=list(STATUS).index)
+            parts.append(Text(monitor, STATUS[worst]).append("" if worst == "ok" else f" {worst}"))
+    return Text("   ").join(parts) if parts else Text("nothing said yet", "dim")
+
+
 def _evidence(seen: Seen) -> str:
     if not seen.checkpoints:
         return "no checkpoint yet"
@@ -204,7 +263,13 @@ def _when(ms: int) -> str:
 
 def _line(seen: Seen) -> str:
     effects = ", ".join(f"{name} {seen.effects[name]:,}" for name in WORDS if seen.effects[name])
-    return f"  {seen.seconds:3.0f} s: {seen.sent:,} sent, {seen.waiting:,} wait; {effects}; {seen.flagged:,} flags"
+    told = f"  {seen.seconds:3.0f} s: {seen.sent:,} sent, {seen.waiting:,} wait; {effects}; {seen.flagged:,} flags"
+    alarms = {
+        monitor
+        for (_, monitor), signals in seen.signals.items()
+        if any(one.status == "alarm" for one in signals.values())
+    }
+    return f"{told}; alarms: {', '.join(sorted(alarms))}" if alarms else told
 
 
 def _rules(outcome: Outcome) -> Table:
@@ -219,6 +284,12 @@ def _rules(outcome: Outcome) -> Table:
         colour = COLOURS.get(hit.effect, "default") if hit.applied else "dim"
         table.add_row(name, Text(hit.effect, colour), f"{hit.count:,}", _short(hit.position), Text(words))
     return table
+
+
+def _named(data: SignalData) -> str:
+    """A signal's sentence, with the group or feature in front where the sentence does not name it."""
+    text, group = data.text or "", (data.group or "").rpartition("=")[2]
+    return text if not group or group in text else f"{group}: {text}"
 
 
 def _short(position: str) -> str:

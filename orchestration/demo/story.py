@@ -14,24 +14,45 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from agents.configuration import Configuration
-from orchestration import config_files, deployment, keys, logs
-from orchestration.demo import check, flow, traffic
+from agents.monitor.compilation import compile_monitors
+from agents.partitions import partition_of
+from orchestration import config_files, deployment, keys, logs, signals_topic
+from orchestration.demo import assistant, caught, check, flow, picture, population, reference, traffic
+from orchestration.demo.caught import Held, Made, Raised
 from orchestration.demo.check import Check, Outcome
-from orchestration.demo.flow import RATE, Place, Seen
-from orchestration.demo.model import Client, CreditModel, train
+from orchestration.demo.flow import RATE, Seen, Sent
+from orchestration.demo.model import NAME, TUNED, VERSION, train
+from orchestration.demo.population import Population
+from orchestration.demo.records import Desk
 from orchestration.demo.show import Screen, shown
-from orchestration.demo.traffic import Message
+from orchestration.kafka import Broker
 from orchestration.local_ray import LocalRay
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
 from orchestration.supervisor import LaneRow
 
 PREFIX = "demo"
-OURS = ("kafka", "ray", "evidence", "archive", "published", "auditor", "replay", "up.json", "decision.json")
+OURS = (
+    *("kafka", "ray", "evidence", "archive", "published", "profiles", "models", "auditor", "replay"),
+    *("up.json", "decision.json", "approval-gap.svg"),
+)
 """What is in the demo's folder, and is emptied by its next run; its logs stay."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What runs, and who decides for whom."""
+
+    settings: Settings
+    configuration: Configuration
+    """With the profiles named."""
+    desk: Desk
+    people: Population
 
 
 def settings_of(folder: Path) -> Settings:
@@ -60,16 +81,13 @@ def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
     _heed_sigterm()
     _empty(screen, settings)
     with _ended(screen, settings) as ended:
-        running, model, clients = _start(screen, settings, configuration)
-        seen = Seen(count)
-        rate = None if fast else RATE
+        up = _start(screen, settings, configuration)
+        seen, rate = Seen(count), None if fast else RATE
+        calls = traffic.plan(count, len(up.desk.clients))
         with screen.live(seen):
-            going = flow.run(
-                running, model, clients, traffic.plan(count, len(clients)), rate, seen, lambda: screen.told(seen)
-            )
-            sent = asyncio.run(going)
-        outcome = _check(screen, running, sent)
-        _tell(screen, running, outcome, sent, keep)
+            sent = asyncio.run(flow.run(up.settings, up.desk, calls, rate, seen, lambda: screen.told(seen)))
+        outcome = _check(screen, up, sent)
+        _tell(screen, up.settings, outcome, sent, keep)
         ended(keep)
     ok, took = all(one.ok for one in outcome.checks), f"{time.monotonic() - started:.0f} s in all"
     screen.say(f"\nEverything held; {took}." if ok else f"\nNOT everything held, see ✗ above; {took}.", ok=ok)
@@ -116,63 +134,116 @@ def _stop(settings: Settings) -> None:
         kafka.stop()
 
 
-def _start(
-    screen: Screen, settings: Settings, configuration: Configuration
-) -> tuple[Settings, CreditModel, list[Client]]:
-    """Bring everything up; the model learns meanwhile."""
+def _start(screen: Screen, settings: Settings, configuration: Configuration) -> Started:
+    """Bring everything up; the models learn meanwhile."""
     started = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(train)
+        learning = pool.submit(_learn, settings, configuration)
         with screen.busy("starting") as report:
+            settings = deployment.with_kafka(settings, report)
+            report("the models learn")
+            desk, people, configuration = learning.result()
             up = deployment.bring_up(settings, configuration, report=report)
             _heed_sigterm()
+            known = asyncio.run(flow.introduce(up.settings, people.groups))
             status = deployment.wait_for_lanes(
                 up.control, lambda now: report(f"{sum(_runs(row) for row in now.lanes)} of {len(now.lanes)} lanes run")
             )
-        took = time.monotonic() - started
-        screen.tick(
-            f"Apache Kafka, Ray, and {len(status.lanes)} lanes on {len(status.workers)} workers", f"{took:.0f} s"
-        )
-        rules = sum(len(policy.rules) for policy in configuration.policies)
-        screen.tick(f"{rules} rules of {shown(_config())}, in force as {configuration.digest()[:19]}")
-        model, clients = training.result()
-    screen.learnt(model, len(clients))
-    return up.settings, model, clients
+    took = time.monotonic() - started
+    screen.tick(f"Apache Kafka, Ray, and {len(status.lanes)} lanes on {len(status.workers)} workers", f"{took:.0f} s")
+    rules = sum(len(policy.rules) for policy in configuration.policies)
+    watched = len(configuration.monitors)
+    screen.tick(
+        f"{rules} rules and {watched} monitors of {shown(_config())}, in force as {configuration.digest()[:19]}"
+    )
+    screen.learnt(desk.models[VERSION], desk.models[TUNED], len(desk.clients))
+    screen.tick(f"who {known:,} of {len(desk.clients):,} clients are, told to monitors and to nobody else")
+    return Started(up.settings, configuration, desk, people)
 
 
-def _check(screen: Screen, settings: Settings, sent: dict[Place, Message]) -> Outcome:
+def _learn(settings: Settings, configuration: Configuration) -> tuple[Desk, Population, Configuration]:
+    """Models, saved and read back; profiles, stored; and the configuration that names them."""
+    people = population.load()
+    desk = Desk(train(people, settings.data_dir / "models"), assistant.train(), people.clients)
+    found = reference.profiles(configuration, desk, people.reference)
+    return desk, people, reference.profiled(configuration, found, ProfileStore(settings.profiles_url).put)
+
+
+def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
     """All checks, told one by one as they are made."""
-    auditor = settings.data_dir / "auditor"
+    settings, auditor = up.settings, up.settings.data_dir / "auditor"
     with screen.busy("reading every record back from Kafka"):
-        outcome = check.counted(settings, sent)
+        outcome = check.counted(settings, sent.messages)
     screen.outcome(outcome)
+    made = _made(settings, sent)
+    raised = [Raised(one.data, one.time_ms, one.offset) for one in asyncio.run(signals_topic.history(settings))]
+    found = caught.caught(made, raised)
+    acted = caught.held(made, outcome.verdicts, next(one.alarm for one in found if one.cause.monitor == caught.GAP))
+    screen.caught(found, acted)
     screen.heading("Checks")
+    whole = len(sent.messages) >= traffic.FULL
+    if whole:
+        outcome.checks += [*caught.checks(found, made, raised, up.people.groups, up.desk.clients), acted.check]
+    else:
+        screen.remark(f"fewer than {traffic.FULL:,} decisions: whether monitors caught everything is not checked")
     screen.checks(outcome.checks)
     steps: list[tuple[str, Callable[[], Check]]] = [
-        ("waiting for the last checkpoints", lambda: check.settled(settings, sent)),
+        ("waiting for the last checkpoints", lambda: check.settled(settings, sent.messages)),
         ("verifying the evidence", lambda: check.audited(settings, auditor)),
         ("proving a verdict", lambda: check.proved(settings, outcome.example, auditor)),
         ("judging a decision again", lambda: check.judged_again(settings, outcome.example)),
     ]
+    if whole and acted.first is not None:
+        first = acted.first.position
+        steps.append(
+            ("judging the first held decision again", lambda: check.judged_again(settings, first, "held by the alarm"))
+        )
     for what, make in steps:
         with screen.busy(what):
-            found = make()
-        screen.checks([found])
-        outcome.checks.append(found)
+            done = make()
+        screen.checks([done])
+        outcome.checks.append(done)
+    if whole:
+        with screen.busy("drawing the approval gap"):
+            _draw(up, made, acted)
     return outcome
 
 
-def _tell(screen: Screen, settings: Settings, outcome: Outcome, sent: dict[Place, Message], keep: bool) -> None:
+def _made(settings: Settings, sent: Sent) -> list[Made]:
+    """The decisions that count: no repeats, none that nobody can read."""
+    topic = settings.topic("decisions")
+    return [
+        Made(sent.calls[place], f"{topic}/{place[0]}/{place[1]}", one.label, sent.at_ms[place])
+        for place, one in sent.messages.items()
+        if one.kind == "decision"
+    ]
+
+
+def _draw(up: Started, made: list[Made], acted: Held) -> None:
+    """The picture, from the observations in Kafka."""
+    settings = up.settings
+    place = partition_of(NAME.encode(), settings.partitions)
+    records = asyncio.run(Broker(settings).read_all(settings.topic("observations"), place))
+    watched = compile_monitors(up.configuration, signals_topic.profiles_of(settings, up.configuration))[NAME]
+    before = sum(one.call.model == NAME and one.call.version == VERSION for one in made)
+    true = caught.true_ratio(made, up.people.groups, up.desk.clients)
+    first = before + acted.decisions if acted.first is not None else None
+    picture.draw(picture.curve(records, watched), first, true, settings.data_dir / "approval-gap.svg")
+
+
+def _tell(screen: Screen, settings: Settings, outcome: Outcome, sent: Sent, keep: bool) -> None:
     """Where everything lies, and what to try next."""
     folder = settings.data_dir
     partition, offset = (int(part) for part in outcome.example.rsplit("/", 2)[1:])
-    (folder / "decision.json").write_bytes(sent[partition, offset].value)
+    (folder / "decision.json").write_bytes(sent.messages[partition, offset].value)
     screen.heading("Where everything lies")
     screen.places(
         [
             (shown(folder / "evidence"), "Merkle logs of every verdict and configuration, as files"),
             (shown(folder / "published"), "their signed checkpoints, published elsewhere"),
             (shown(folder / "auditor"), "the verifier in one file, the public key, the proof"),
+            (shown(folder / "profiles"), "what the models are compared with"),
+            (shown(folder / "approval-gap.svg"), "the approval gap as a picture, recomputed from what was counted"),
             (shown(folder / "archive"), "the decisions, byte for byte, as Parquet"),
             (shown(folder / "kafka"), "Kafka's data: released, held, withheld, dead letters, flags"),
             (shown(keys.paths(PREFIX, settings.keys_dir).signer.parent), "the operator's keys"),

@@ -1,44 +1,64 @@
-"""The demo's calls: two business weeks of a card issuer in Taipei, compressed; most are ordinary, some are not.
+"""The demo's calls: two business weeks of a card issuer in Taipei, compressed.
 
-What is out of the ordinary is what happens to real systems: somebody calls in the evening who may not, a notebook calls,
-a release candidate answers, a client retries and sends its record twice, an id is used again for something else, a
-producer breaks its records, a model goes live that nobody declared.
+In the first week version 2.1.0 decides, and what is out of the ordinary is what happens to real systems every day: somebody
+calls in the evening who may not, a notebook calls, a release candidate answers, a client retries and sends its record twice,
+an id is used again for something else, a producer breaks its records, a model goes live that nobody declared.
+
+On Monday of the second week version 2.2.0 goes live. From Tuesday on a form sends amounts in cents, and a partner calls
+every night; from Wednesday on people try to take over the text model; from Friday on a feed delivers payments in thousands.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
 
-from agents.policy.times import iso
-from orchestration.demo.model import FEATURES, NAME, SEED, VERSION, Answer
+from orchestration.demo import assistant
+from orchestration.demo.model import NAME, TUNED, VERSION
+from orchestration.demo.population import SEED
 
 Kind = Literal["decision", "duplicate", "conflict", "malformed", "undeclared"]
-Headers = tuple[tuple[str, bytes], ...]
+Upstream = Literal["", "cents", "thousands"]
+Wrong = Literal["", "after hours", "injected prompt", "personal data"]
 
-SOURCE = "/credit/tw-1"
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC) - timedelta(hours=8)  # its midnight in Taipei
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-DAYS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12)  # two weeks without their Sundays
-EVENINGS = (2, 8)
+FIRST, SECOND = (0, 1, 2, 3, 4, 5), (7, 8, 9, 10, 11, 12)
+"""Days of the two weeks, without their Sundays."""
 SHORT = {5, 12}  # Saturdays close at one
+CENTS_FROM, PARTNER_FROM, PROMPTS_FROM, THOUSANDS_FROM = 8, 8, 9, 11
+"""Days from which what goes wrong in the second week does."""
+PARTNER, PORTAL, BRANCH, NIGHT = "svc-partner", "svc-portal", "svc-branch", "svc-night-batch"
+FAULTS = (
+    "cut off",
+    "text for a number",
+    "a label that is not declared",
+    "NaN",
+    "two documents",
+    "not UTF-8",
+    "byte order mark",
+    "empty",
+    "forged header",
+)
+"""What producers do to records (records.py does it)."""
 LEAST = 200
 """So few calls still hold one of each kind."""
+FULL = 12_000
+"""From so many on every monitor has enough to go by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Somebody asks the model about a client."""
+    """Somebody asks a model about a client."""
 
     time_ms: int
     """Business time, ms since 1970 UTC."""
     client: int
-    """Which of the clients that the model has not seen."""
+    """Which of the clients that the models have not seen."""
     caller: str
     model: str = NAME
     version: str = VERSION
@@ -48,141 +68,149 @@ class Call:
     """Of a malformed one: what breaks it (a name in FAULTS)."""
     repeats: int = -1
     """Of a duplicate or conflict: the number of the call that it repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A record as it is sent, and what it must be found to be."""
-
-    key: bytes
-    value: bytes
-    headers: Headers
-    kind: Kind
+    upstream: Upstream = ""
+    """What a feed did to the inputs, before the model got them."""
+    prompt: str = ""
+    """Of a call of the text model."""
+    wrong: Wrong = ""
+    """What somebody does who calls."""
 
 
 def plan(count: int, clients: int) -> list[Call]:
-    """So many calls (at least LEAST) in order of business time; the same for the same arguments."""
+    """So many calls (at least LEAST) in order of business time; the same for the same arguments.
+
+    Each client is asked about at most once a version, as long as there are enough of them.
+    """
     random = np.random.default_rng(SEED)
-    odd = _odd(count)
+    chats = max(8, count // 20)
     doubled, conflicts = max(1, count // 200), 1
-    ordinary = count - len(odd) - doubled - conflicts
-    night = count // 20
-    times = [*_office(random, ordinary - night), *_nights(random, night)]
-    callers = [*_desks(random, ordinary - night), *["svc-night-batch"] * night]
-    calls = [Call(time, 0, caller) for time, caller in zip(times, callers, strict=True)]
-    at = [*_evenings(random, odd.count("after-hours")), *_office(random, len(odd) - odd.count("after-hours"))]
-    odd.sort(key=lambda name: name != "after-hours")
-    calls += [replace(Call(time, 0, "svc-portal"), **_ODD[name]) for time, name in zip(at, odd, strict=True)]
+    rest = count - chats - doubled - conflicts
+    first = max(60, round(rest * 0.37))
+    calls = _week(random, FIRST, first, VERSION) + _week(random, SECOND, rest - first, TUNED)
     calls.sort(key=lambda call: call.time_ms)
     calls = [replace(call, client=number % clients) for number, call in enumerate(calls)]
+    calls += [replace(call, client=int(random.integers(clients))) for call in _chats(random, chats)]
+    calls.sort(key=lambda call: call.time_ms)
     return _repeated(random, calls, doubled, conflicts)
 
 
-def message(number: int, call: Call, answer: Answer, client: int, features: Sequence[int]) -> Message:
-    """The record of a call; `client` is their number in the data."""
-    event = {
-        "specversion": "1.0",
-        "type": "governance.decision.v1",
-        "id": f"call-{number:06d}",
-        "source": SOURCE,
-        "time": iso(call.time_ms),
-        "subject": f"client-{client}",
-        "data": {
-            "model": {"name": call.model, "version": call.version},
-            "caller": call.caller,
-            "purpose": "credit-limit",
-            "features": dict(zip(FEATURES, features, strict=True)),
-            "output": {
-                "label": answer.label,
-                "score": round(answer.score, 6),
-                "confidence": round(answer.confidence, 6),
-            },
-            "feature_attributions": answer.attributions,
-            "latency_ms": answer.latency_ms,
-        },
-    }
-    headers: Headers = (("content-type", b"application/cloudevents+json"),)
-    value = json.dumps(event, separators=(",", ":")).encode()
-    if call.fault:
-        value, headers = FAULTS[call.fault](event, value, headers)
-    return Message(f"client-{client}".encode(), value, headers, call.kind)
+def before(count: int) -> list[Call]:
+    """So many ordinary calls in two weeks of January: what a profile is fitted on. Client n is the n-th of the reference.
+
+    The night batch is left out: it is exempt from what its calls would be compared for.
+    """
+    random = np.random.default_rng(SEED + 1)
+    days = tuple(day - 49 for day in (*FIRST, *SECOND))
+    late = count // 2_000
+    calls = _by_day(random, days, count - late, VERSION) + _evenings(random, days, late, PORTAL, VERSION)
+    calls.sort(key=lambda call: call.time_ms)
+    return [replace(call, client=number) for number, call in enumerate(calls)]
 
 
-def again(call: Call, first: Message) -> Message:
-    """A record that repeats another: the same bytes, or the same id for another answer."""
-    if call.kind == "duplicate":
-        return replace(first, kind="duplicate")
-    event = json.loads(first.value)
-    output = event["data"]["output"]
-    output["label"] = "decline" if output["label"] == "approve" else "approve"
-    output["score"] = round(1 - output["score"], 6)
-    return replace(first, value=json.dumps(event, separators=(",", ":")).encode(), kind="conflict")
+def chats_before(count: int) -> list[Call]:
+    """So many ordinary prompts in the same weeks of January."""
+    random = np.random.default_rng(SEED + 2)
+    times = sorted(_office(random, tuple(day - 49 for day in (*FIRST, *SECOND)), count))
+    return [_chat(time, number, assistant.ordinary(random)) for number, time in enumerate(times)]
 
 
-Broken = tuple[bytes, Headers]
+def _week(random: np.random.Generator, days: Sequence[int], count: int, version: str) -> list[Call]:
+    """Calls of the credit model in a week; in the second one, with all that goes wrong in it."""
+    odd = _odd(count, version)
+    partner = max(4, count // 40) if version == TUNED else 0
+    late = 2 if version == VERSION else 3
+    calls = _ordinary(random, days, count - len(odd) - partner - late, version)
+    if version == TUNED:
+        calls = [_fed(random, call) for call in calls]
+    calls += _evenings(random, days, late, PORTAL, version)
+    calls += _evenings(
+        random, [day for day in days if day >= PARTNER_FROM and day not in SHORT], partner, PARTNER, version
+    )
+    at = _office(random, days, len(odd))
+    calls += [replace(Call(time, 0, PORTAL, version=version), **told) for time, told in zip(at, odd, strict=True)]
+    return calls
 
 
-def _text_for_number(event: Any, value: bytes, headers: Headers) -> Broken:
-    event["data"]["features"]["limit_bal"] = "a lot"
-    return json.dumps(event).encode(), headers
+def _ordinary(random: np.random.Generator, days: Sequence[int], count: int, version: str) -> list[Call]:
+    """What the model is there for: two desks and a partner by day, a batch by night."""
+    night = count // 20
+    batch = [Call(time, 0, NIGHT, version=version) for time in _nights(random, days, night)]
+    return _by_day(random, days, count - night, version) + batch
 
 
-def _unknown_label(event: Any, value: bytes, headers: Headers) -> Broken:
-    event["data"]["output"]["label"] = "perhaps"
-    return json.dumps(event).encode(), headers
+def _by_day(random: np.random.Generator, days: Sequence[int], count: int, version: str) -> list[Call]:
+    callers = random.choice([PORTAL, BRANCH, PARTNER], size=count, p=[0.65, 0.27, 0.08])
+    times = _office(random, days, count)
+    return [Call(time, 0, str(caller), version=version) for time, caller in zip(times, callers, strict=True)]
 
 
-def _not_a_number(event: Any, value: bytes, headers: Headers) -> Broken:
-    event["data"]["output"]["score"] = float("nan")
-    return json.dumps(event).encode(), headers
+def _fed(random: np.random.Generator, call: Call) -> Call:
+    """The call with what feeds do to its inputs that day."""
+    day = day_of(call.time_ms)
+    if day >= THOUSANDS_FROM:
+        return replace(call, upstream="thousands")
+    if day >= CENTS_FROM and random.random() < 0.012:
+        return replace(call, upstream="cents")
+    return call
 
 
-FAULTS: dict[str, Callable[[Any, bytes, Headers], Broken]] = {
-    "cut off": lambda event, value, headers: (value[: len(value) // 2], headers),
-    "text for a number": _text_for_number,
-    "a label that is not declared": _unknown_label,
-    "NaN": _not_a_number,
-    "two documents": lambda event, value, headers: (value + value, headers),
-    "not UTF-8": lambda event, value, headers: (value.replace(b"credit-limit", b"cr\xe9dit", 1), headers),
-    "byte order mark": lambda event, value, headers: (b"\xef\xbb\xbf" + value, headers),
-    "empty": lambda event, value, headers: (b"", headers),
-    "forged header": lambda event, value, headers: (value, (*headers, ("govern-verdict", b"allow"))),
-}
-"""What producers do to records, and nobody may act on."""
-
-_ODD: dict[str, dict[str, Any]] = {
-    "after-hours": {"caller": "svc-portal"},
-    "notebook": {"caller": "notebook-17"},
-    "candidate": {"version": "3.0.0-rc1"},
-    "undeclared": {"model": "credit-line-beta", "kind": "undeclared"},
-    **{f"broken {name}": {"kind": "malformed", "fault": name} for name in FAULTS},
-}
+def day_of(time_ms: int) -> int:
+    """Days since the first Monday, in Taipei."""
+    return int((time_ms - MONDAY.timestamp() * 1000) // DAY_MS)
 
 
-def _odd(count: int) -> list[str]:
-    """Names of _ODD, as often as they happen among so many calls."""
-    shares = {"after-hours": 150, "notebook": 500, "candidate": 800, "undeclared": 600}
-    found = [name for name, one_in in shares.items() for _ in range(max(1, count // one_in))]
-    broken = list(FAULTS)
-    return found + [f"broken {broken[n % len(broken)]}" for n in range(max(len(broken), count // 250))]
+def _odd(count: int, version: str) -> list[dict[str, Any]]:
+    """What is out of the ordinary among so many calls, as happens every day: too little of it for any alarm."""
+    strange = 1 + count // 2_500
+    broken = max(len(FAULTS) if version == VERSION else 1, count // 250)
+    return [
+        *[{"caller": "notebook-17"}] * strange,
+        *[{"version": "3.0.0-rc1"}] * (1 if version == VERSION else 2),
+        *[{"model": "credit-line-beta", "kind": "undeclared"}] * max(1, count // 600),
+        *({"kind": "malformed", "fault": FAULTS[at % len(FAULTS)]} for at in range(broken)),
+    ]
 
 
-def _office(random: np.random.Generator, count: int) -> list[int]:
+def _chats(random: np.random.Generator, count: int) -> list[Call]:
+    """Prompts for the text model; from PROMPTS_FROM on, some are injected, and some carry personal data."""
+    times = sorted(_office(random, (*FIRST, *SECOND), count))
+    calls = []
+    for time in times:
+        turn = random.random() if day_of(time) >= PROMPTS_FROM else 1.0
+        if turn < 0.2:
+            calls.append(replace(_chat(time, 0, assistant.injected(random)), wrong="injected prompt"))
+        elif turn < 0.35:
+            calls.append(replace(_chat(time, 0, assistant.personal(random)), wrong="personal data"))
+        else:
+            calls.append(_chat(time, 0, assistant.ordinary(random)))
+    if not any(call.wrong == "injected prompt" for call in calls):
+        calls[-1] = replace(calls[-1], prompt=assistant.injected(random), wrong="injected prompt")
+    return calls
+
+
+def _chat(time: int, client: int, prompt: str) -> Call:
+    return Call(time, client, assistant.CALLER, assistant.NAME, assistant.VERSION, prompt=prompt)
+
+
+def _office(random: np.random.Generator, days: Sequence[int], count: int) -> list[int]:
     """Times within business hours: from eight to eight, on Saturdays from nine to one."""
-    days = random.choice(DAYS, size=count, p=_weights())
-    short = np.isin(days, list(SHORT))
+    weights = np.array([0.3 if day % 7 == 5 else 1.0 for day in days])
+    chosen = random.choice(days, size=count, p=weights / weights.sum())
+    short = chosen % 7 == 5
     opened, span = np.where(short, 9, 8), np.where(short, 4, 12)
-    return _at(days, opened * HOUR_MS + (random.beta(2, 2, size=count) * span * HOUR_MS).astype(np.int64))
+    return _at(chosen, opened * HOUR_MS + (random.beta(2, 2, size=count) * span * HOUR_MS).astype(np.int64))
 
 
-def _nights(random: np.random.Generator, count: int) -> list[int]:
+def _nights(random: np.random.Generator, days: Sequence[int], count: int) -> list[int]:
     """Between two and four in the morning."""
-    return _at(random.choice(DAYS, size=count), random.integers(2 * HOUR_MS, 4 * HOUR_MS, size=count))
+    return _at(random.choice(days, size=count), random.integers(2 * HOUR_MS, 4 * HOUR_MS, size=count))
 
 
-def _evenings(random: np.random.Generator, count: int) -> list[int]:
-    """After ten, on two evenings."""
-    return _at(random.choice(EVENINGS, size=count), random.integers(22 * HOUR_MS, 24 * HOUR_MS, size=count))
+def _evenings(random: np.random.Generator, days: Sequence[int], count: int, caller: str, version: str) -> list[Call]:
+    """After ten in the evening, spread over the days."""
+    within = random.integers(22 * HOUR_MS, 24 * HOUR_MS, size=count)
+    chosen = [days[(at * 5 + 1) % len(days)] for at in range(count)]
+    return [Call(time, 0, caller, version=version, wrong="after hours") for time in _at(chosen, within)]
 
 
 def _at(days: Any, within_ms: Any) -> list[int]:
@@ -190,18 +218,9 @@ def _at(days: Any, within_ms: Any) -> list[int]:
     return [start + int(day) * DAY_MS + int(ms) for day, ms in zip(days, within_ms, strict=True)]
 
 
-def _weights() -> list[float]:
-    weights = [0.3 if day in SHORT else 1.0 for day in DAYS]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _desks(random: np.random.Generator, count: int) -> list[str]:
-    return [str(name) for name in random.choice(["svc-portal", "svc-branch"], size=count, p=[0.7, 0.3])]
-
-
 def _repeated(random: np.random.Generator, calls: list[Call], doubled: int, conflicts: int) -> list[Call]:
     """Insert repeats of ordinary calls, a few calls after the first; the numbers of calls are their places in the result."""
-    ordinary = [number for number, call in enumerate(calls) if call.kind == "decision"]
+    ordinary = [number for number, call in enumerate(calls) if call.kind == "decision" and not call.prompt]
     chosen = sorted(int(one) for one in random.choice(ordinary, size=doubled + conflicts, replace=False))
     conflict = set(chosen[len(chosen) // 2 : len(chosen) // 2 + conflicts])
     due: dict[int, list[int]] = {}

@@ -1,0 +1,214 @@
+"""What monitors caught, and how soon: each cause that the traffic holds against the first alarm that is about it.
+
+Delays are counted twice: in decisions of the model from the first affected one to the moment that the alarm speaks of (the
+model's clock), and in seconds between the two on Kafka. Nothing here asks a lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.events import SignalData, SignalStatus
+from orchestration.demo import assistant
+from orchestration.demo.check import Check
+from orchestration.demo.model import NAME, TUNED
+from orchestration.demo.population import Client, Groups
+from orchestration.demo.traffic import PARTNER, Call
+
+GAP, HOLDS = "approval_gap", "fairness/hold-declines"
+GROUP = "age_band=under 26"
+RATIO, WITHIN = 0.7, 8_000
+"""The true ratio is below the first, and the alarm comes within so many decisions of the new version."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A decision that was sent."""
+
+    call: Call
+    position: str
+    label: str | None
+    at_ms: int
+    """When the broker took it."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A signal with the broker's time and its offset on `signals`."""
+
+    data: SignalData
+    at_ms: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that goes wrong, and the monitor that is there for it."""
+
+    what: str
+    monitor: str
+    affects: Callable[[Call], bool]
+    model: str = NAME
+    version: str = TUNED
+    named: str = ""
+    """What the alarm's group must contain."""
+
+
+CAUSES = (
+    Cause("approval gap", GAP, lambda call: True, named=GROUP),
+    Cause("behaviour after fine-tuning", "behaviour", lambda call: True),
+    Cause("drift of inputs", "drift", lambda call: call.upstream == "thousands"),
+    Cause("anomalous decisions", "anomalies", lambda call: call.upstream == "cents"),
+    Cause("after-hours misuse", "after_hours", lambda call: call.caller == PARTNER and call.wrong == "after hours"),
+    Cause(
+        "injected prompts",
+        "prompt_risk",
+        lambda call: call.wrong == "injected prompt",
+        assistant.NAME,
+        assistant.VERSION,
+        "prompt injection",
+    ),
+    Cause(
+        "personal data in prompts",
+        "prompt_risk",
+        lambda call: call.wrong == "personal data",
+        assistant.NAME,
+        assistant.VERSION,
+        "personal data",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """One cause, and the first alarm about it."""
+
+    cause: Cause
+    alarm: Raised | None
+    decisions: int = 0
+    """Of that model and version, from the first affected one to the alarm; negative: before there was a cause."""
+    seconds: float = 0.0
+
+
+def caught(made: Sequence[Made], raised: Sequence[Raised]) -> list[Caught]:
+    """Every cause with its first alarm; `made`: decisions in the order of sending, no repeats or malformed ones."""
+    return [_caught(cause, made, raised) for cause in CAUSES]
+
+
+def checks(
+    found: Sequence[Caught],
+    made: Sequence[Made],
+    raised: Sequence[Raised],
+    groups: Mapping[int, Groups],
+    clients: Sequence[Client],
+) -> list[Check]:
+    """What must hold of a run that is long enough: all caught, none before its cause, the first week quiet."""
+    late = [one for one in found if one.alarm is None]
+    early = [one for one in found if one.alarm is not None and one.decisions <= 0]
+    problems = [f"no alarm about {one.cause.what}" for one in late]
+    problems += [f"{one.cause.monitor} alarmed about {one.cause.what} before there was any" for one in early]
+    ratio, fair = true_ratio(made, groups, clients), next(one for one in found if one.cause.monitor == GAP)
+    gap = [] if ratio < RATIO else [f"the true ratio of {TUNED} is {ratio:.2f}, not below {RATIO}"]
+    if fair.alarm is not None and fair.decisions > WITHIN:
+        gap.append(f"the alarm came only after {fair.decisions:,} decisions")
+    told = f"after {fair.decisions:,} decisions" if fair.alarm is not None else "never"
+    return [
+        quiet(made, raised),
+        Check(f"all {len(found)} causes were caught, each after it began", tuple(problems)),
+        Check(
+            f"version {TUNED} really approves clients under 26 {ratio:.2f} times as often as those who fare best; "
+            f"the alarm came {told} (of {WITHIN:,} at most)",
+            tuple(gap),
+        ),
+    ]
+
+
+def quiet(made: Sequence[Made], raised: Sequence[Raised]) -> Check:
+    """No alarm while version 2.1.0 decided."""
+    live = min(one.call.time_ms for one in made if one.call.version == TUNED)
+    before = [one.data for one in raised if one.data.clock_ms is not None and one.data.clock_ms < live]
+    alarms = [one for one in before if one.status is SignalStatus.ALARM]
+    count = sum(one.call.time_ms < live for one in made)
+    problems = tuple(f"{one.monitor} of {one.model} {one.version}: {one.text}" for one in alarms[:5])
+    return Check(f"no alarm in the first week: {count:,} decisions, {len(before):,} signals", problems)
+
+
+def true_ratio(made: Iterable[Made], groups: Mapping[int, Groups], clients: Sequence[Client]) -> float:
+    """The impact ratio of version 2.2.0 for clients under 26, over everybody it decided on: from who they really are."""
+    rates = approvals(made, groups, clients)
+    return rates["under 26"] / max(rates.values())
+
+
+def approvals(made: Iterable[Made], groups: Mapping[int, Groups], clients: Sequence[Client]) -> dict[str, float]:
+    """Age band → the share of its clients whom version 2.2.0 approved."""
+    counts: dict[str, list[int]] = {}
+    for one in made:
+        if (one.call.model, one.call.version) == (NAME, TUNED):
+            band = groups[clients[one.call.client].number]["age_band"]
+            row = counts.setdefault(band, [0, 0])
+            row[0] += 1
+            row[1] += one.label == "approve"
+    return {band: favoured / count for band, (count, favoured) in counts.items()}
+
+
+@dataclass(frozen=True)
+class Held:
+    """The rule that acted on the alarm."""
+
+    check: Check
+    first: Made | None = None
+    """The first decision that it held."""
+    count: int = 0
+    decisions: int = 0
+    """Of the version, before that first one, from its go-live on."""
+    seconds: float = 0.0
+    """Between the alarm and that first one, on Kafka."""
+
+
+def held(made: Sequence[Made], verdicts: Mapping[str, Mapping[str, Any]], alarm: Raised | None) -> Held:
+    """Check that from the alarm on all declines of version 2.2.0 are held, and nothing else is because of it.
+
+    `verdicts`: by the decision's position. What a lane knew of the alarm stands in its verdicts (`as_of`).
+    """
+    if alarm is None:
+        return Held(Check("declines are held once the approval gap alarms", ("there was no such alarm",)))
+    wrong, hit, missed = [], [], 0
+    ours = [one for one in made if (one.call.model, one.call.version) == (NAME, TUNED)]
+    for one in ours:
+        data = verdicts[one.position]
+        acted = any(reason["rule"] == HOLDS for reason in data["reasons"])
+        due = data["as_of"]["signals"] > alarm.offset and one.label == "decline"
+        if acted != due:
+            missed += 1
+            wrong.append(f"{one.position} ({one.label}) was {'held' if acted else 'not held'} because of the gap")
+        if acted:
+            hit.append(one)
+    if not hit:
+        wrong.append("no decision was held because of it")
+    what = (
+        f"once it alarmed, all {len(hit):,} declines of version {TUNED} were held, whatever the group, and no approval"
+    )
+    check = Check(what, (*wrong[:5], *([f"… {missed:,} in all"] if missed > 5 else [])))
+    if not hit:
+        return Held(check)
+    first = hit[0]
+    return Held(check, first, len(hit), ours.index(first) + 1, (first.at_ms - alarm.at_ms) / 1000)
+
+
+def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Caught:
+    ours = [one for one in made if (one.call.model, one.call.version) == (cause.model, cause.version)]
+    first = next((one for one in ours if cause.affects(one.call)), None)
+    about = (one for one in raised if _about(one.data, cause))
+    alarm = min(about, key=lambda one: one.offset, default=None)
+    if alarm is None or first is None or alarm.data.clock_ms is None:
+        return Caught(cause, None)
+    until, begin = alarm.data.clock_ms, ours.index(first)
+    decisions = sum(one.call.time_ms <= until for one in ours) - begin
+    return Caught(cause, alarm, decisions, (alarm.at_ms - first.at_ms) / 1000)
+
+
+def _about(data: SignalData, cause: Cause) -> bool:
+    place = (data.model, data.version, data.monitor) == (cause.model, cause.version, cause.monitor)
+    return place and data.status is SignalStatus.ALARM and cause.named in (data.group or "")
