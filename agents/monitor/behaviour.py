@@ -1,0 +1,374 @@
+"""Does a version behave as the reference version would have, decision by decision, whatever inputs it gets?
+
+What the reference version would have said comes from a surrogate (surrogate.py); inputs that shift are no alarm, another
+answer to the same inputs is. Four parts share the budget: residuals, flips, flips by group, and reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from agents.configuration import Model
+from agents.monitor.ball import SOURCE, Ball, Layout, psi_of
+from agents.monitor.bernoulli import Bernoulli, Share
+from agents.monitor.contract import (
+    FIXED_POINT,
+    Bools,
+    Counts,
+    Floats,
+    Ints,
+    Judgement,
+    Monitor,
+    Options,
+    Setting,
+    State,
+    Step,
+    View,
+)
+from agents.monitor.cuts import favourable_labels, favoured
+from agents.monitor.detectors import rounded
+from agents.monitor.groups import Grouping
+from agents.monitor.lifts import Lifts
+from agents.monitor.lifts import fitted as fitted_lifts
+from agents.monitor.reasons import Reasons
+from agents.monitor.reasons import fitted as fitted_reasons
+from agents.monitor.shares import usual_share
+from agents.monitor.shifts import Shift
+from agents.monitor.surrogate import DECILES, Surrogate, fit
+
+BLOCK = 125
+"""Decisions of a block: a changed concept shows in a few hundred."""
+MEMORY = 500.0
+"""Half-life, in decisions, of the counts that name features."""
+PARTS = {"residuals": 0.35, "flips": 0.25, "groups": 0.15, "reasons": 0.15, "proxies": 0.1}
+"""How the budget is shared where all parts are there."""
+REFERENCE = "what the profile's version would have said"
+
+
+class BehaviourOptions(Options):
+    """How much may change, and which features stand for protected attributes."""
+
+    tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour."""
+    proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
+
+
+class Behaviour(Monitor):
+    """A new version against the profile's version: residuals within deciles, flipped answers, reasons."""
+
+    kind = "behaviour"
+    summary = "Behaviour of a version compared with the profile's version on the same inputs."
+    formula = f"residuals within deciles of a surrogate's score: {SOURCE}"
+    guarantee = "simulated"
+    options_type = BehaviourOptions
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.surrogate: Surrogate | None = None
+        self.favourable = favourable_labels(setting.declaration)
+        self.groupings = [Grouping.of(setting.declaration, [name]) for name in setting.declaration.groups]
+        if setting.profile is not None:
+            self._read(setting.profile)
+
+    def _read(self, profile: State) -> None:
+        options: BehaviourOptions = self.setting.options
+        self.surrogate = Surrogate(profile)
+        self.lifts = Lifts(profile["lifts"], self.surrogate.encoder)
+        self.reasons = Reasons(profile["reasons"], options.proxies) if profile["reasons"] is not None else None
+        self.judges = self.surrogate.cut is not None
+        there = {"residuals"} | ({"flips"} if self.judges else set())
+        there |= {"groups"} if self.judges and self.groupings else set()
+        there |= {"reasons"} if self.reasons else set()
+        there |= {"proxies"} if self.reasons and self.reasons.proxies else set()
+        total = sum(PARTS[part] for part in there)
+        shares = {part: self.setting.share * PARTS[part] / total for part in there}
+        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=options.tolerance, block=BLOCK)
+        self.residual = Shift(residual, shares["residuals"], self.limit)
+        flips = profile["flips"]
+        usual = usual_share(flips[:1], flips[1:])
+        self.flips = Bernoulli(usual, self.limit, names=("flips",), share=shares.get("flips", 0.0))
+        self.names = [name for grouping in self.groupings for name in grouping.groups]
+        known = [profile["groups"].get(name, flips) for name in self.names]
+        by_group = [float(usual_share(one[:1], one[1:])[0]) if one[0] >= 200 else float(usual[0]) for one in known]
+        self.by_group = Bernoulli(by_group or [0.5], self.limit, names=self.names, share=shares.get("groups", 0.0))
+        if self.reasons is not None:
+            levels = len(self.reasons.reference) - 1
+            ball = Ball(Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=options.tolerance)
+            self.reason = Shift(ball, shares["reasons"], self.limit)
+            mass = self.reasons.usual_mass() if self.reasons.proxies else [0.5]
+            names = list(self.reasons.proxies)
+            self.proxies = Bernoulli(mass, self.limit, names=names, share=shares.get("proxies", 0.0))
+
+    @classmethod
+    def applies(cls, declaration: Model, options: Any) -> str | None:
+        """Needs features; proxies must be declared features."""
+        if not declaration.features:
+            return "the model declares no features; name its inputs under `features`"
+        for attribute, features in options.proxies.items():
+            if attribute not in declaration.groups:
+                return f"proxies: {attribute!r} is no attribute in the model's `groups`; declare it there"
+            for name in features:
+                if name not in declaration.features:
+                    return f"proxies: {name!r} is no feature of the model; there are {', '.join(declaration.features)}"
+        return None
+
+    @classmethod
+    def fit(cls, view: View, declaration: Model) -> tuple[State | None, Sequence[str]]:
+        view = view.counted
+        found = fit(view.frame, declaration)
+        if found.section is None or found.encoder is None:
+            return None, found.remarks
+        trees = found.section["trees"]
+        importance = np.bincount(trees["feature"][trees["left"] >= 0], minlength=len(found.encoder.names))
+        section = found.section | {"lifts": fitted_lifts(found.matrix, found.encoder, importance.tolist())}
+        section["flips"] = np.array([found.judged.sum(), found.flips.sum()], dtype=np.int64)
+        section["groups"] = _by_group(view, declaration, found.rows, found.judged, found.flips)
+        section["reasons"] = fitted_reasons(view.frame, declaration)
+        remarks = list(found.remarks)
+        if section["reasons"] is None:
+            remarks.append(
+                "behaviour: the reference gives no reasons (`feature_attributions`); their shift is not seen"
+            )
+        return section, remarks
+
+    @property
+    def ready(self) -> str | None:
+        return None if self.surrogate else "it needs a profile with a surrogate: `govern profile fit`"
+
+    def columns(self) -> frozenset[str]:
+        if self.surrogate is None:
+            return frozenset()
+        groups = {f"groups.{name}" for name in self.setting.declaration.groups} if self.judges else set()
+        return self.surrogate.columns | groups | (self.reasons.columns if self.reasons else frozenset())
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+
+    def observe(self, view: View) -> Counts:
+        surrogate = self.surrogate
+        assert surrogate is not None, "the machinery asks for `ready` first"
+        view = view.counted
+        matrix = surrogate.encoder.matrix(view.frame)
+        at = surrogate.residuals(matrix, surrogate.said(view.frame, self.favourable))
+        width = surrogate.reference.shape[1]
+        found: dict[str, Ints] = {"residuals": view.tally(at.decile * width + at.code, DECILES * width)}
+        if surrogate.cut is not None:
+            answers, known = favoured(view.frame, self.favourable)
+            flips = known & (answers != surrogate.cut.favours(at.expected))
+            found["flips"] = np.concatenate([view.per_stretch(known), view.per_stretch(flips)], axis=1)
+            found["features"] = self.lifts.count(view, matrix, flips)
+            for grouping in self.groupings:
+                size = len(grouping.groups) + 1
+                both = [view.tally(grouping.codes(view), size, one.astype(np.int64)) for one in (known, flips)]
+                found[f"flips|{grouping.name}"] = np.stack(both, axis=2)[:, :-1]
+        if self.reasons is not None:
+            found |= self.reasons.count(view)
+        return found
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> State:
+        state: State = {"residuals": self.residual.start(), "flips": self.flips.start()}
+        state |= {"groups": self.by_group.start(), "features": np.zeros(self.lifts.shape)}
+        if self.reasons is not None:
+            state |= {"reasons": self.reason.start(), "proxies": self.proxies.start()}
+            state["carried"] = np.zeros(len(self.reasons.proxies), dtype=np.int64)
+        return state
+
+    def step(self, state: State, counts: Counts, step: Step) -> bool:
+        assert self.surrogate is not None
+        width = self.surrogate.reference.shape[1]
+        residuals = counts.get("residuals", np.zeros(DECILES * width, dtype=np.int64)).reshape(DECILES, width)
+        changed = self.residual.step(state["residuals"], residuals, step)
+        n, k = counts.get("flips", np.zeros(2, dtype=np.int64))
+        changed |= self.flips.step(state["flips"], np.array([n]), np.array([k]), step)
+        if self.names:
+            pairs = [
+                counts.get(f"flips|{one.name}", np.zeros((len(one.groups), 2), dtype=np.int64))
+                for one in self.groupings
+            ]
+            n, k = np.concatenate(pairs).T
+            changed |= self.by_group.step(state["groups"], n, k, step)
+        if "features" in counts:
+            fade = float(rounded(np.exp2(np.array(-step.n / MEMORY))))
+            state["features"] = rounded(state["features"] * fade) + counts["features"]
+        if self.reasons is not None:
+            changed |= self._step_reasons(self.reasons, state, counts, step)
+        return changed
+
+    def _step_reasons(self, reasons: Reasons, state: State, counts: Counts, step: Step) -> bool:
+        top = counts.get("reasons", np.zeros(len(reasons.reference), dtype=np.int64))
+        changed = self.reason.step(state["reasons"], top[None], step)
+        if reasons.proxies:
+            found = counts.get("proxies", np.zeros(1 + len(reasons.proxies), dtype=np.int64))
+            state["carried"] += found[1:]  # shares add up to whole decisions; what is left over waits
+            whole = state["carried"] // FIXED_POINT
+            state["carried"] -= whole * FIXED_POINT
+            n = np.full(len(whole), found[0])
+            changed |= self.proxies.step(state["proxies"], n, np.minimum(whole, n), step)
+        return changed
+
+    # -- saying -------------------------------------------------------------------------------------------------------
+
+    def judge(self, state: State) -> list[Judgement]:
+        found = [self._of_residuals(state)]
+        if self.judges:
+            found += [self._of_flips(state, one) for one in self.flips.judge(state["flips"])]
+            found += [self._of_flips(state, one) for one in self.by_group.judge(state["groups"]) if one.n]
+        if self.reasons is not None:
+            found.append(self._of_reasons(self.reasons, state))
+            found += [self._of_proxies(one) for one in self.proxies.judge(state["proxies"])]
+        return found
+
+    def _of_residuals(self, state: State) -> Judgement:
+        assert self.surrogate is not None
+        told = self.residual.tell(state["residuals"])
+        ball = state["residuals"]["ball"]
+        counts = (ball["since"][0, 0] if told.onset_n else self.residual.ball.profile(ball)[0, 0]).astype(np.float64)
+        rows = told.named if told.onset_n else np.ones(DECILES, dtype=np.bool_)
+        reference = self.surrogate.reference / np.maximum(self.surrogate.reference.sum(axis=1, keepdims=True), 1)
+        usual = (reference * self.surrogate.means).sum(axis=1)
+        mean = (counts * self.surrogate.means).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-9)
+        part = np.where(rows, counts.sum(axis=1), 0.0)
+        enough = part.sum() > 0
+        estimate = float(((mean - usual) * part).sum() / part.sum()) if enough else None
+        effects = self.residual.ball.effects(ball, since=bool(told.onset_n))
+        detail = {"psi": float(effects.psi[0][rows].max()) if enough else 0.0}
+        detail |= {f"decile {one + 1}": float((mean - usual)[one]) for one in np.flatnonzero(told.named)}
+        return Judgement(
+            status=told.status,
+            group="score" if self.surrogate.by_score else "answer",
+            metric="residual",
+            estimate=estimate,
+            n=told.n,
+            e_value=told.e_value,
+            guarantee=self.guarantee,
+            reference=REFERENCE,
+            onset_ms=told.onset_ms,
+            onset_n=told.onset_n,
+            detail=detail | self._gathered(state),
+        )
+
+    def _gathered(self, state: State) -> dict[str, float]:
+        return {f"lift {one.where}": one.lift for one in self.lifts.named(state["features"])}
+
+    def _of_flips(self, state: State, one: Share) -> Judgement:
+        detail = {"flips": float(one.k), "usual": one.p0}
+        return Judgement(
+            status=one.status,
+            group=f"flips{'' if one.name == 'flips' else ' & ' + one.name}",
+            metric="flip_rate",
+            estimate=one.estimate,
+            lower=one.lower,
+            upper=one.upper,
+            n=one.n,
+            e_value=one.e_value,
+            guarantee=self.guarantee,
+            reference=REFERENCE,
+            onset_ms=one.onset_ms,
+            onset_n=one.onset_n,
+            detail=detail | (self._gathered(state) if one.name == "flips" else {}),
+        )
+
+    def _of_reasons(self, reasons: Reasons, state: State) -> Judgement:
+        told = self.reason.tell(state["reasons"])
+        ball = state["reasons"]["ball"]
+        counts = ball["since"][0, 0, 0] if told.onset_n else self.reason.ball.profile(ball)[0, 0, 0]
+        total = float(counts.sum())
+        now, usual = (one / max(float(one.sum()), 1e-9) for one in (counts, reasons.reference))
+        names = [*reasons.top, "other features", "none given"]
+        detail = {f"now {names[place]}": float(now[place]) for place in np.argsort(usual - now, kind="stable")[:3]}
+        detail |= {f"usual {name.removeprefix('now ')}": float(usual[names.index(name[4:])]) for name in [*detail]}
+        psi = float(psi_of(_smooth(counts), self.reason.ball.pi[0, 0])) if total else None
+        return Judgement(
+            status=told.status,
+            group="reasons",
+            metric="psi",
+            estimate=psi,
+            n=told.n,
+            e_value=told.e_value,
+            guarantee=self.guarantee,
+            reference="the reasons that the profile's version gave",
+            onset_ms=told.onset_ms,
+            onset_n=told.onset_n,
+            detail=detail,
+        )
+
+    def _of_proxies(self, one: Share) -> Judgement:
+        return Judgement(
+            status=one.status,
+            group=f"proxies of {one.name}",
+            metric="attribution_share",
+            estimate=one.estimate,
+            lower=one.lower,
+            upper=one.upper,
+            n=one.n,
+            e_value=one.e_value,
+            guarantee=self.guarantee,
+            reference=f"at most {one.p0:.3g}",
+            onset_ms=one.onset_ms,
+            onset_n=one.onset_n,
+            detail={"usual": one.p0},
+        )
+
+    def sentence(self, judgement: Judgement) -> str:
+        group, detail = judgement.group or "", judgement.detail
+        if judgement.estimate is None:
+            return f"Too few decisions yet to compare the {group} with those of the profile's version"
+        where = [name.removeprefix("lift ") for name in detail if name.startswith("lift ")]
+        gathered = f"; mostly where {', '.join(where)}" if where else ""
+        if judgement.metric == "residual":
+            deciles = ", ".join(name.removeprefix("decile ") for name in detail if name.startswith("decile "))
+            at = f" in tenth {deciles} of what was expected" if deciles and judgement.onset_n else ""
+            way = "higher" if judgement.estimate > 0 else "lower"
+            size = f"{abs(judgement.estimate):.3g} {way} than the profile's version would have given"
+            return f"The {group}s are on average {size}{at}{gathered}"
+        if judgement.metric == "flip_rate":
+            whose = f" of {group.removeprefix('flips & ')}" if " & " in group else ""
+            told = f"{judgement.estimate:.1%} of the answers{whose} are not those expected of the profile's version"
+            return f"{told}; usual are at most {detail['usual']:.1%}{gathered}"
+        if judgement.metric == "attribution_share":
+            return f"{judgement.estimate:.1%} of what moves the decisions comes from {group}; usual are {judgement.reference}"
+        gains = [name.removeprefix("now ") for name in detail if name.startswith("now ")]
+        told = ", ".join(f"{one} {detail['usual ' + one]:.0%} → {detail['now ' + one]:.0%}" for one in gains)
+        return f"What moves decisions most, before and now: {told}"
+
+    def clears(self, judgement: Judgement) -> str:
+        if judgement.metric in ("flip_rate", "attribution_share"):
+            return f"ends when there is strong evidence that the share is below {judgement.detail['usual']:.1%} again"
+        return "ends when recent decisions speak no more for a difference than chance would"
+
+
+def _layout(surrogate: Surrogate) -> Layout:
+    """Residual bins in their order, the outermost also by themselves, then `no score`."""
+    plain = Layout.of([(int(size), 0, 1) for size in surrogate.bins])
+    levels: Bools = np.zeros_like(plain.ordered)
+    levels[:, 0] = True
+    levels[np.arange(len(surrogate.bins)), surrogate.bins - 1] = True
+    width = surrogate.reference.shape[1]
+    masks = [_padded(one, width) for one in (plain.used, plain.ordered, levels, plain.rare)]
+    return Layout(*masks)
+
+
+def _padded(mask: Bools, width: int) -> Bools:
+    return np.pad(mask, ((0, 0), (0, width - mask.shape[1])))
+
+
+def _smooth(counts: Ints | Floats) -> Floats:
+    return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
+
+
+def _by_group(view: View, declaration: Model, rows: Ints, judged: Bools, flips: Bools) -> dict[str, Ints]:
+    """(n, k) of the reference's flips for each group."""
+    found = {}
+    for name in declaration.groups:
+        grouping = Grouping.of(declaration, [name])
+        codes = grouping.codes(view)[rows]
+        for code, group in enumerate(grouping.groups):
+            inside = judged & (codes == code)
+            found[group] = np.array([inside.sum(), (inside & flips).sum()], dtype=np.int64)
+    return found
