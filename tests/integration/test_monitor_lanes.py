@@ -1,0 +1,239 @@
+"""Policy, observe and assess lanes together on a real Kafka: an unfair model is noticed, and its declines are held."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.configuration import Configuration
+from orchestration import config_topic, keys, manifests, signals_topic, topics
+from orchestration.bootstrap import lane_names, make_lane
+from orchestration.kafka import Broker
+from orchestration.local_kafka import LocalKafka
+from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
+from orchestration.reexecute_manifests import reexecute_manifests
+from orchestration.settings import Settings
+from orchestration.work import LaneName
+from tests.integration.kafka_fixtures import produce
+
+CONFIGURATION = Configuration.model_validate(
+    {
+        "models": {
+            "credit": {
+                "domain": "credit",
+                "mode": "gate",
+                "features": {"income": "numeric"},
+                "labels": {"approve": {"favourable": True}, "decline": {}},
+                "groups": {"sex": ["female", "male"]},
+                "arl": 100_000,
+            }
+        },
+        "monitors": {"gap": {"kind": "disparate_impact"}},
+        "policies": [
+            {
+                "policy": "fairness",
+                "rules": [
+                    {
+                        "id": "hold-declines",
+                        "when": "signals.gap.status = 'alarm' AND output.label = 'decline'",
+                        "effect": "hold",
+                    },
+                    {"id": "lagging", "when": "monitor.lag_ms > 60000", "effect": "log", "on_unknown": "allow"},
+                ],
+            }
+        ],
+    }
+)
+
+
+async def deployment(kafka: LocalKafka, prefix: str, folder: Path) -> Settings:
+    settings = Settings(
+        prefix=prefix,
+        bootstrap_servers=kafka.bootstrap_servers,
+        data_dir=folder,
+        keys_dir=folder / "keys",
+        partitions=2,
+        monitor_interval_ms=50,
+        snapshot_interval_ms=300,
+    )
+    keys.generate(prefix, settings.keys_dir, settings.store_url)
+    await topics.ensure(settings)
+    await config_topic.apply(settings, CONFIGURATION)
+    return settings
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[list[Any]]:
+    """The policy and monitor lanes of a deployment, until the end of the block."""
+    names = [one for one in lane_names(settings, CONFIGURATION) if one.agent in ("policy", "observe", "assess")]
+    lanes = [make_lane(settings, one) for one in names]
+    tasks = [asyncio.create_task(lane.run()) for lane in lanes]
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.stop()
+        await asyncio.gather(*tasks)
+
+
+def event(number: int, version: str, label: str) -> tuple[bytes, bytes]:
+    """One decision's key and value."""
+    document = {
+        "specversion": "1.0",
+        "type": "governance.decision.v1",
+        "id": f"d{number}",
+        "source": "/test",
+        "subject": f"s{number}",
+        "data": {
+            "model": {"name": "credit", "version": version},
+            "features": {"income": 1.0},
+            "output": {"label": label},
+        },
+    }
+    return f"s{number}".encode(), json.dumps(document).encode()
+
+
+def known(number: int, sex: str) -> tuple[bytes, bytes]:
+    """What is known of a subject."""
+    document = {
+        "specversion": "1.0",
+        "type": "governance.attributes.v1",
+        "id": f"a{number}",
+        "source": "/crm",
+        "subject": f"s{number}",
+        "data": {"groups": {"sex": sex}},
+    }
+    return f"s{number}".encode(), json.dumps(document).encode()
+
+
+class Traffic:
+    """People and what the model decides about them."""
+
+    def __init__(self, settings: Settings, kafka: LocalKafka) -> None:
+        self.settings, self.kafka = settings, kafka
+        self.random, self.number = np.random.default_rng(5), 0
+
+    async def send(self, count: int, version: str, women: float) -> None:
+        """So many decisions about new people, of whom the women are approved at this rate, men at 60 %."""
+        people, made = [], []
+        for _ in range(count):
+            woman = self.random.random() < 0.3
+            people.append(known(self.number, "female" if woman else "male"))
+            approved = self.random.random() < (women if woman else 0.6)
+            made.append(event(self.number, version, "approve" if approved else "decline"))
+            self.number += 1
+        await produce(self.kafka, self.settings.topic("attributes"), people)
+        await produce(self.kafka, self.settings.topic("decisions"), made)
+
+
+async def until(what: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not await what():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.1)
+
+
+async def counted(settings: Settings) -> int:
+    """Decisions in all observations."""
+    found = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("observations"))]
+    return sum(one.get("n", 0) for one in found)
+
+
+async def signal(settings: Settings, version: str) -> Any:
+    """The gap's newest signal for a version."""
+    found = [one.data for one in await signals_topic.history(settings) if one.data.version == version]
+    return found[-1] if found else None
+
+
+async def verdicts(settings: Settings) -> list[dict[str, Any]]:
+    found = []
+    for partition in range(settings.partitions):
+        records = await Broker(settings).read_all(settings.topic("verdicts"), partition)
+        found += [json.loads(one.value)["data"] for one in records]
+    return found
+
+
+async def reexecuted(settings: Settings) -> int:
+    """Every step of every monitor lane decided again from its manifests; returns how many records came out the same."""
+    salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt).salt("subjects")
+    records = 0
+    for partition in range(settings.partitions):
+        name = LaneName(settings.prefix, "observe", settings.topic("decisions"), partition)
+        inputs = observe_inputs(settings, name.topic, partition)
+        again = await reexecute_manifests(settings, name, inputs, lambda name=name: ObserveWork(settings, name, salt))
+        assert again.differences == ()
+        records += again.records
+    name = LaneName(settings.prefix, "assess", settings.topic("observations"), 0)
+    again = await reexecute_manifests(settings, name, assess_inputs(settings, 0), lambda: AssessWork(settings, name))
+    assert again.differences == ()
+    return records + again.records
+
+
+async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker, prefix, tmp_path):
+    settings = await deployment(broker, prefix, tmp_path)
+    traffic = Traffic(settings, broker)
+    async with running(settings):
+        await traffic.send(2_000, "1", 0.6)
+        await until(lambda: _is(counted(settings), 2_000))
+        fair = await signal(settings, "1")
+        assert fair.status == "ok"
+        assert fair.coverage == 1.0
+    async with running(settings):  # every lane starts again, from snapshots and manifests
+        for _ in range(6):
+            await traffic.send(500, "2", 0.15)
+            await asyncio.sleep(0.3)
+        await until(lambda: _status(settings, "2", "alarm"))
+        await until(lambda: _is(counted(settings), 5_000))
+        await asyncio.sleep(1)
+        await traffic.send(400, "2", 0.15)
+        await traffic.send(100, "1", 0.6)
+        await until(lambda: _is(counted(settings), 5_500))
+    found = await verdicts(settings)
+    held = [one for one in found if one["effect"] == "hold"]
+    assert {one["version"] for one in held} == {"2"}, "version 1 is fair and goes on"
+    last = [one for one in found if one["version"] == "2"][-20:]
+    assert {one["effect"] for one in last} == {"hold", "allow"}
+    reason = held[-1]["reasons"][0]
+    assert (reason["rule"], reason["outcome"]) == ("fairness/hold-declines", "matched")
+    assert held[-1]["as_of"]["signals"] > 0
+    flags = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("flags"))]
+    alarm = next(one for one in flags if one["labels"].get("status") == "alarm")
+    assert alarm["dedup_key"] == '["gap","credit","2","sex=female"]'
+    explained = await signals_topic.explained(settings, await signals_topic.find(settings, "gap"))
+    assert explained.matches, explained.differences
+    assert explained.signal.version == "2"
+    assert await reexecuted(settings) > 10
+
+
+async def test_a_subject_counts_once_whatever_lane_life_it_is_seen_in(broker, prefix, tmp_path):
+    settings = await deployment(broker, prefix, tmp_path)
+    made = [event(number % 50, "1", "approve") for number in range(200)]
+    made = [(key, value.replace(b'"id": "d', b'"id": "e%d-' % n)) for n, (key, value) in enumerate(made)]
+    for start in (0, 100):
+        async with running(settings):
+            await produce(broker, settings.topic("decisions"), made[start : start + 100])
+            await until(lambda start=start: _is(counted(settings), start + 100))
+    found = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("observations"))]
+    assert sum(one.get("n", 0) for one in found) == 200
+    assert sum(one.get("once", 0) for one in found) == 50
+    assert await manifests.all_of(
+        Broker(settings),
+        LaneName(prefix, "observe", settings.topic("decisions"), 0),
+        observe_inputs(settings, settings.topic("decisions"), 0),
+    )
+
+
+async def _is(found: Awaitable[int], wanted: int) -> bool:
+    return await found >= wanted
+
+
+async def _status(settings: Settings, version: str, wanted: str) -> bool:
+    found = await signal(settings, version)
+    return found is not None and found.status == wanted
