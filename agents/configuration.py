@@ -15,7 +15,16 @@ from datetime import date, time
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from agents.events import Digest, Effect, Mode, ModelVersion, Name, Severity
 
@@ -247,6 +256,16 @@ class RuleTest(Strict):
     expect: Effect | Literal["unknown"]
 
 
+def _within_a_day(value: float) -> float:
+    if value > _UNITS["d"]:
+        raise ValueError("longer than a day; a monitor with slower counts says what lasts longer")
+    return value
+
+
+Lasting = Annotated[Seconds, AfterValidator(_within_a_day)]
+"""For how long signals have to be remembered: the topic `signals` is compacted after days only."""
+
+
 class Rule(Strict):
     """A named condition with an effect."""
 
@@ -260,6 +279,10 @@ class Rule(Strict):
     team: str | None = None
     reason: str = ""
     """A template with column names in braces; data, never evaluated."""
+    for_: Lasting = Field(default=0.0, alias="for")
+    """How long the condition must have been true under the signals that stood; seconds, or `5m`. At most a day."""
+    keep_firing_for: Lasting = 0.0
+    """How long the rule goes on matching after the condition was last true (for as long as `for` says). At most a day."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Free key/value labels, copied to flags."""
     tests: tuple[RuleTest, ...] = ()
@@ -327,7 +350,7 @@ class Configuration(Strict):
 
     def document(self) -> dict[str, Any]:
         """The canonical document: JSON values only, defaults left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
 
     def digest(self) -> str:
         """`sha256:<hex>` of the canonical document's canonical bytes."""

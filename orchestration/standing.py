@@ -28,15 +28,10 @@ class StandingTopics:
         """Read to the ends seen now; raises NotReady while no configuration is in force. May be called again."""
         if self._consumer is None:
             places = [(topic, 0) for topic in self._short]
-            self._consumer = await self._broker.consumer(*places, from_start=True)
+            self._consumer, self._now = await self._broker.consumer(*places, from_start=True), Standing()
             for topic in self._short:
-                place = TopicPartition(topic, 0)
-                start = (await self._consumer.beginning_offsets([place]))[place]
-                end = (await self._consumer.end_offsets([place]))[place]
-                self._consumer.pause(*(TopicPartition(other, 0) for other in self._short if other != topic))
-                self._consumer.resume(place)
-                self._fold(topic, await read_range(self._consumer, place, start, end))
-            self._consumer.resume(*(TopicPartition(topic, 0) for topic in self._short))
+                end = (await self._consumer.end_offsets([TopicPartition(topic, 0)]))[TopicPartition(topic, 0)]
+                await self._read(self._consumer, topic, end)
         await self._poll()
         self._ready()
 
@@ -55,6 +50,20 @@ class StandingTopics:
         assert self._consumer is not None
         for place, records in (await self._consumer.getmany(timeout_ms=0)).items():
             self._fold(place.topic, records)
+        if self._now.forgetful:  # a rule that just came looks further back than what was remembered
+            signals = self._broker.settings.topic("signals")
+            read = await self._consumer.position(TopicPartition(signals, 0))
+            self._now = self._now.unread()
+            await self._read(self._consumer, signals, read)
+
+    async def _read(self, consumer: AIOKafkaConsumer, topic: str, end: int) -> None:
+        """Fold a topic from its start up to an offset, while the others wait."""
+        place, others = TopicPartition(topic, 0), [TopicPartition(one, 0) for one in self._short if one != topic]
+        start = (await consumer.beginning_offsets([place]))[place]
+        consumer.pause(*others)
+        self._fold(topic, await read_range(consumer, place, start, end))
+        consumer.seek(place, max(start, end))  # a fetch may have gone further
+        consumer.resume(*others)
 
     def _ready(self) -> None:
         if not self._now.ready:

@@ -19,8 +19,16 @@ SIGNAL: dict[str, tuple[pl.DataType, str]] = {
     "upper": (pl.Float64(), "upper end of the estimate's interval"),
     "n": (pl.Float64(), "how many observations stand behind the estimate"),
     "e_value": (pl.Float64(), "strength of the evidence against `all is well`"),
+    "coverage": (pl.Float64(), "share of the decisions that the monitor could count, 0 to 1"),
+    "onset_ms": (
+        pl.Float64(),
+        "since when, by the model's clock, in ms since 1970 UTC: an estimate, an optimistic one",
+    ),
+    "held_ms": (pl.Float64(), "how long the status has stood at the decision's time, by the model's clock, in ms"),
     "age_ms": (pl.Float64(), "how long before the decision's broker time the signal was published, in ms"),
 }
+GROWING = frozenset({"held_ms", "age_ms"})
+"""Columns of a signal that change while it stands."""
 WATERMARK = "monitor.lag_ms"
 SAFEGUARD: dict[str, str] = {
     "safeguard.quarantined": "true where a safeguard quarantines the model or this version of it",
@@ -68,6 +76,16 @@ def is_of_decision(name: str) -> bool:
     return not name.startswith(("signals.", "monitor.", "safeguard.", "calendar."))
 
 
+def signal_of(name: str) -> tuple[str, str]:
+    """The monitor and the field that a column of a signal is of.
+
+    >>> signal_of("signals.approval_gap.status")
+    ('approval_gap', 'status')
+    """
+    monitor, _, field_name = name.removeprefix("signals.").rpartition(".")
+    return monitor, field_name
+
+
 def why_missing(configuration: Configuration, model: str, name: str) -> str | None:
     """Why a name is no column of a model, as a mend; None where nothing special is known."""
     declaration = configuration.models[model]
@@ -77,6 +95,13 @@ def why_missing(configuration: Configuration, model: str, name: str) -> str | No
     if name.startswith("calendar.") and declaration.calendar is None:
         return f"model {model} has no calendar: declare `calendar:` for it, or narrow the policy's `match:`"
     if name.startswith("signals."):
+        monitor, field_name = signal_of(name)
+        if monitor in configuration.monitors and field_name in ("group", "segment", "reference", "text", "detail"):
+            return "a signal's groups are protected attributes: policies and what they say to reviewers never see those"
+        cut = name.removeprefix("signals.")
+        dashed = next((one for one in configuration.monitors if one.startswith(f"{cut}-")), None)
+        if dashed is not None:
+            return f'SQL reads - as minus; write "signals.{dashed}.status" in double quotes'
         declared = ", ".join(configuration.monitors) or "none"
         return f"monitors declared: {declared}; columns of each: {', '.join(SIGNAL)}"
     if name == "time":

@@ -13,29 +13,17 @@ from agents.configuration import Configuration, Match, Policy, Rule
 from agents.errors import Misconfigured
 from agents.events import Effect
 from agents.policy.calendars import public_holidays
-from agents.policy.columns import Column, columns_of, why_missing
-from agents.policy.conditions import Condition, ConditionError, compile_condition
+from agents.policy.columns import GROWING, Column, columns_of, signal_of, why_missing
+from agents.policy.conditions import Condition, ConditionError, compile_condition, place_of
+from agents.policy.fairness import fair
+from agents.policy.problems import Key, Problem
 from agents.policy.reasons import Template, TemplateError, template
 from agents.policy.sql import suggest
 from agents.timestamps import milliseconds
 
+__all__ = ["Compiled", "Matched", "Problem", "compile_all", "fits", "flat", "listed", "models_of"]
+
 DOMAINS = ("credit", "employment", "insurance", "housing", "other")
-Key = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A mistake: where in the configuration's document it stands, what it is, how to mend it."""
-
-    path: Key
-    problem: str
-    mend: str = ""
-    offset: int = 0
-    """Characters into the text that stands there."""
-
-    def __str__(self) -> str:
-        told = f"{self.problem}; {self.mend}" if self.mend else self.problem
-        return f"{'.'.join(map(str, self.path))}: {told}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +64,11 @@ class Compiled:
     def columns(self) -> frozenset[str]:
         """What condition and match read."""
         return self.condition.columns | self.guard_columns
+
+    @property
+    def lasts(self) -> bool:
+        """True where it has `for` or `keep_firing_for`: then what stood before counts as well (lasting.py)."""
+        return bool(self.rule.for_ or self.rule.keep_firing_for)
 
     def outcome(self, known: bool) -> Matched:
         """The reason it gives: matched, or (not known) what `on_unknown` says; by default the rule's own effect."""
@@ -164,10 +157,32 @@ def _compile(
     except TemplateError as error:
         problems.append(Problem((*path, "reason"), error.problem, error.mend, error.offset))
     problems += _check_tests(configuration, policy, rule, columns, missing, path)
+    problems += fair(configuration, model, rule, condition, reason, path)
+    if condition is not None:
+        problems += _check_lasting(rule, condition, path)
     if condition is None or len(problems) > before:
         return None
     guard, used = _guard(policy.match)
     return Compiled(policy, rule, condition, guard, used, reason)
+
+
+def _check_lasting(rule: Rule, condition: Condition, path: Key) -> list[Problem]:
+    """`for` and `keep_firing_for` look back at signals, and only where these do not change while they stand."""
+    asked = [key for key, value in (("for", rule.for_), ("keep_firing_for", rule.keep_firing_for)) if value]
+    read = sorted(name for name in condition.columns if name.startswith("signals."))
+    if asked and not read:
+        told = f"`{asked[0]}` looks back at signals, and this condition reads none"
+        return [Problem((*path, asked[0]), told, "remove it, or read a `signals.…` column")]
+    return [
+        Problem(
+            (*path, "when"),
+            f"{name} changes while its signal stands, so `{asked[0]}` cannot look back at it",
+            f"write a rule without `{asked[0]}`: held_ms and age_ms say how long themselves",
+            place_of(rule.when, name),
+        )
+        for name in read
+        if asked and signal_of(name)[1] in GROWING
+    ]
 
 
 def _guard(match: Match) -> tuple[pl.Expr | None, frozenset[str]]:

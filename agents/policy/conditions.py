@@ -116,6 +116,15 @@ def names_in(tree: exp.Expr) -> frozenset[str]:
     return frozenset(name for node in tree.walk() if (name := column_name(node)) is not None and _outermost(node))
 
 
+def place_of(text: str, name: str) -> int:
+    """Characters from a condition's start to where it reads a column; 0 where it does not.
+
+    >>> place_of("output.score > 0.5 AND caller = 'x'", "caller")
+    23
+    """
+    return next((_offset(node) for node in parse(text).walk() if column_name(node) == name and _outermost(node)), 0)
+
+
 def writable(name: str) -> str:
     """How a column is written in a condition: bare where SQL can read it so, else in double quotes.
 

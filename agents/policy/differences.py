@@ -40,7 +40,7 @@ def differences(before: Configuration, after: Configuration) -> list[Difference]
 
 def _named(configuration: Configuration) -> dict[str, Any]:
     """The parts of a configuration that people speak of, by name."""
-    document = configuration.model_dump(mode="json")
+    document = configuration.model_dump(mode="json", by_alias=True)
     parts: dict[str, Any] = {name: document[name] for name in ("undeclared", "duplicate_window")}
     for plural, singular in (("models", "model"), ("calendars", "calendar"), ("monitors", "monitor")):
         parts |= {f"{singular} {name}": document[plural][name] for name in sorted(document[plural])}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Protocol
 
@@ -23,8 +23,10 @@ from agents.errors import Misconfigured
 from agents.events import STRICTNESS, Effect
 from agents.policy import safeguards
 from agents.policy.calendars import OpenHours, Times
-from agents.policy.columns import is_of_decision
+from agents.policy.columns import is_of_decision, signal_of
 from agents.policy.compilation import Compiled, Matched, Problem, compile_all
+from agents.policy.lasting import lasting
+from agents.policy.past import LATE_MS
 from agents.policy.safeguards import Who
 from agents.policy.surroundings import Circumstances, needs_broker_time, needs_who, surroundings, type_of
 
@@ -71,6 +73,8 @@ class _Plan:
     columns: frozenset[str]
     calendar: OpenHours | None
     needs_who: bool
+    lasting: Mapping[int, Compiled]
+    """Rules with `for` or `keep_firing_for`, by their place; `select` leaves them out."""
 
 
 class RuleSet:
@@ -111,7 +115,8 @@ class RuleSet:
         bits, meaning = np.zeros((height, 0), dtype=np.bool_), Meaning()
         if plan.rules:
             frame = _complete(plan, frame, who, times_ms, standing.circumstances)
-            bits, meaning = _bits(frame.select(plan.select), plan.outcomes)
+            answers = _answers(plan, frame, who, times_ms, standing.circumstances)
+            bits, meaning = _bits(answers, plan.outcomes)
         ordered = safeguards.reasons(orders, who)
         if ordered:
             bits = np.column_stack([bits, *(rows for _, rows in ordered)])
@@ -130,6 +135,17 @@ class RuleSet:
         values = surroundings(wanted, who, [known], time, calendar, standing.circumstances)
         return {name: value[0] for name, value in values.items()}
 
+    @cached_property
+    def memory(self) -> Mapping[str, int]:
+        """How far back, in ms before its newest record, each monitor's signals have to be remembered; only those that are."""
+        found: dict[str, int] = {}
+        for one in self._named.values():
+            if one.lasts:
+                reach = round((one.rule.for_ + one.rule.keep_firing_for) * 1000) + LATE_MS
+                read = {signal_of(name)[0] for name in one.columns if name.startswith("signals.")}
+                found |= {monitor: max(reach, found.get(monitor, 0)) for monitor in read}
+        return found
+
     def _plan(self, model: str, rules: Sequence[Compiled]) -> _Plan:
         declared = self._configuration.models[model].calendar
         calendar = None if declared is None else OpenHours(declared, self._configuration.calendars[declared])
@@ -142,12 +158,13 @@ class RuleSet:
             own.add("model.name")
         return _Plan(
             rules,
-            [one.expression.alias(str(index)) for index, one in enumerate(rules)],
+            [one.expression.alias(str(index)) for index, one in enumerate(rules) if not one.lasts],
             [(one.outcome(True), one.outcome(False)) for one in rules],
             extra,
             frozenset(own),
             calendar,
             any(needs_who(name) for name in extra),
+            {index: one for index, one in enumerate(rules) if one.lasts},
         )
 
     def _who(self, model: str, frame: pl.DataFrame) -> Who:
@@ -182,6 +199,21 @@ def _complete(
     broker = frame["broker_time_ms"].to_list() if any(map(needs_broker_time, plan.extra)) else []
     values = surroundings(plan.extra, who, broker, times_ms, plan.calendar, circumstances)
     return frame.with_columns([pl.Series(name, value, dtype=type_of(name)) for name, value in values.items()])
+
+
+def _answers(plan: _Plan, frame: pl.DataFrame, who: Who, times_ms: Times, circumstances: Circumstances) -> pl.DataFrame:
+    """A Boolean column a rule, in the order of the rules."""
+    answers = frame.select(plan.select)
+    if not plan.lasting:
+        return answers
+    return pl.DataFrame(
+        [
+            lasting(plan.lasting[place], frame, who, times_ms, circumstances).alias(str(place))
+            if place in plan.lasting
+            else answers[str(place)]
+            for place in range(len(plan.rules))
+        ]
+    )
 
 
 def _bits(answers: pl.DataFrame, outcomes: Sequence[tuple[Matched, Matched]]) -> tuple[Bits, Meaning]:

@@ -17,6 +17,7 @@ from agents.errors import Misconfigured, Poison
 from agents.events import AsOf, ConfigurationEvent, Safeguard, SafeguardData, Severity, Signal, Watermark
 from agents.policy.columns import is_of_decision
 from agents.policy.compilation import Matched
+from agents.policy.past import History, remembered, trimmed
 from agents.policy.reasons import LONGEST, clean
 from agents.policy.rules import RuleSet, compiled
 from agents.policy.surroundings import Circumstances, Told, signal_key
@@ -51,16 +52,30 @@ class Standing:
     as_of: AsOf = field(default_factory=lambda: AsOf(config=0, signals=0, safeguards=0))
     """Next offsets to read of the standing topics."""
     circumstances: Circumstances = field(default_factory=Circumstances)
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """How far back, in ms, the signals of a monitor are remembered; only those that are."""
 
     @classmethod
     def of(cls, configuration: Configuration) -> Standing:
         """A configuration in force and nothing else; raises Misconfigured where its policies cannot be used."""
-        return cls(configuration, configuration.digest(), compiled(configuration))
+        rules = compiled(configuration)
+        return cls(configuration, configuration.digest(), rules, memory=rules.memory)
 
     @property
     def ready(self) -> bool:
         """False before a configuration arrived, and after it was removed."""
         return bool(self.digest)
+
+    @property
+    def forgetful(self) -> bool:
+        """True where the configuration's rules look further back than what is remembered: read `signals` again (`unread`)."""
+        return any(reach > self.memory.get(monitor, 0) for monitor, reach in self.rules.memory.items())
+
+    def unread(self) -> Standing:
+        """The same without anything of `signals`, to fold that topic again from its start."""
+        around = Circumstances(safeguards=self.circumstances.safeguards)
+        as_of = self.as_of.model_copy(update={"signals": 0})
+        return replace(self, as_of=as_of, circumstances=around, memory=self.rules.memory)
 
     def fold(self, topic: str, records: Iterable[Record]) -> tuple[Standing, Sequence[BadStanding]]:
         """Take records of `config`, `signals` or `safeguards` (short name) in offset order.
@@ -74,13 +89,14 @@ class Standing:
             standing = self._configured(taken, refused)
         else:
             take, now = _TAKES[topic], self.circumstances
-            changed = _Changing(dict(now.signals), dict(now.watermarks), dict(now.safeguards))
+            past, memory = dict(now.past), self.memory
+            changed = _Changing(dict(now.signals), dict(now.watermarks), dict(now.safeguards), past, memory)
             for record in taken:
                 try:
                     take(changed, record)
                 except BadStanding as error:
                     refused.append(error)
-            around = Circumstances(changed.signals, changed.watermarks, changed.safeguards)
+            around = Circumstances(changed.signals, changed.watermarks, changed.safeguards, past)
             standing = replace(self, circumstances=around)
         as_of = standing.as_of.model_copy(update={topic: taken[-1].offset + 1})
         return replace(standing, as_of=as_of), refused
@@ -89,7 +105,7 @@ class Standing:
         """The newest usable configuration decides; those before it need not even be read."""
         for record in reversed(records):
             try:
-                return _configuration(self, record)
+                return _reminded(_configuration(self, record))
             except BadStanding as error:
                 refused.append(error)
         return self
@@ -145,6 +161,24 @@ class _Changing:
     signals: dict[str, Told]
     watermarks: dict[str, tuple[float, int]]
     safeguards: dict[str, SafeguardData]
+    past: dict[str, History]
+    memory: Mapping[str, int]
+
+
+def _reminded(standing: Standing) -> Standing:
+    """With a memory for what the configuration's rules look back at; what was let go before stays so (`forgetful`).
+
+    What it remembers beyond that goes at once, so that answers do not depend on what was in force before.
+    """
+    wanted, now = standing.rules.memory, standing.circumstances
+    if not standing.as_of.signals:
+        return replace(standing, memory=wanted)
+    memory = {
+        monitor: min(reach, standing.memory[monitor]) for monitor, reach in wanted.items() if monitor in standing.memory
+    }
+    kept = {key: (history, memory.get(_monitor(key), 0)) for key, history in now.past.items()}
+    past = {key: trimmed(history, reach) for key, (history, reach) in kept.items() if reach}
+    return replace(standing, memory=memory, circumstances=replace(now, past=past))
 
 
 def _configuration(standing: Standing, record: Record) -> Standing:
@@ -171,7 +205,8 @@ def _signal(taken: _Changing, record: Record) -> None:
         _watermark(taken.watermarks, key, record)
         return
     if record.value is None:
-        taken.signals.pop(key, None)
+        if taken.signals.pop(key, None) is not None and key in taken.past:
+            _remember(taken, key, None, record)
         return
     try:
         data = Signal.model_validate_json(record.value).data
@@ -179,7 +214,19 @@ def _signal(taken: _Changing, record: Record) -> None:
         raise _refuse(record, _told(error)) from error
     if signal_key(data) != key:
         raise _refuse(record, f"its key {key} is not that of its content, {signal_key(data)}")
-    taken.signals[key] = Told(data, record.timestamp)
+    told = taken.signals[key] = Told(data, record.timestamp)
+    if data.monitor in taken.memory:
+        _remember(taken, key, told, record)
+
+
+def _remember(taken: _Changing, key: str, told: Told | None, record: Record) -> None:
+    reach = taken.memory[_monitor(key)]
+    taken.past[key] = remembered(taken.past.get(key, ()), told, record.timestamp, reach)
+
+
+def _monitor(key: str) -> str:
+    """The monitor in the key of a signal that was taken."""
+    return str(json.loads(key)[2])
 
 
 def _watermark(watermarks: dict[str, tuple[float, int]], key: str, record: Record) -> None:

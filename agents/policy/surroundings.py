@@ -17,18 +17,19 @@ from agents.configuration import WEEKDAYS
 from agents.events import SafeguardData, SignalData, SignalStatus
 from agents.policy import safeguards
 from agents.policy.calendars import OpenHours, Times
-from agents.policy.columns import CALENDAR, SAFEGUARD, SIGNAL, WATERMARK
+from agents.policy.columns import CALENDAR, SAFEGUARD, SIGNAL, WATERMARK, signal_of
+from agents.policy.past import History, Place, State, Told, by_place, states, strongest, value_of
 from agents.policy.safeguards import Who
 
-_STRENGTH = {status: rank for rank, status in enumerate(SignalStatus)}  # none … alarm, as the enumeration is written
-
-
-@dataclass(frozen=True)
-class Told:
-    """Something published, with its broker time in ms."""
-
-    data: SignalData
-    at_ms: int
+__all__ = [
+    "Circumstances",
+    "Told",
+    "needs_broker_time",
+    "needs_who",
+    "signal_key",
+    "surroundings",
+    "type_of",
+]
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,40 @@ class Circumstances:
     safeguards: Mapping[str, SafeguardData] = field(default_factory=dict)
     """By id."""
 
-    @cached_property
-    def strongest(self) -> Mapping[tuple[str, str, str], Told]:
-        """The signal that speaks for a (model, version, monitor): the worst status over segments and groups.
+    past: Mapping[str, History] = field(default_factory=dict)
+    """By key of `signals`: what stood before, of the monitors that lasting rules read."""
 
-        Among equals the overall one (no segment, no group), then the largest e_value, then the first by key.
-        """
-        best: dict[tuple[str, str, str], tuple[tuple[int, bool, float], Told]] = {}
+    @cached_property
+    def strongest(self) -> Mapping[Place, Told]:
+        """The signal that speaks for a (model, version, monitor): the worst status over segments and groups."""
+        there: dict[Place, list[Told]] = {}
         for key in sorted(self.signals):
-            told = self.signals[key]
-            data = told.data
-            overall = data.segment is None and data.group is None
-            rank = (_STRENGTH[data.status], overall, data.e_value if data.e_value is not None else -1.0)
-            place = (data.model, data.version, data.monitor)
-            if place not in best or rank > best[place][0]:
-                best[place] = (rank, told)
-        return {place: told for place, (_, told) in best.items()}
+            data = self.signals[key].data
+            there.setdefault((data.model, data.version, data.monitor), []).append(self.signals[key])
+        return {place: told for place, some in there.items() if (told := strongest(some)) is not None}
+
+    def stood(self, columns: Sequence[str], names: frozenset[str], version: str | None) -> Sequence[State]:
+        """What signal columns of a model (by its names) and version said, and from when on, in the order of time."""
+        asked = (tuple(columns), names, version)
+        if asked not in self._stood:
+            places = {
+                monitor: [
+                    history
+                    for name in sorted(names)
+                    for history in self._histories.get((name, version or "", monitor), ())
+                ]
+                for monitor, _ in map(signal_of, columns)
+            }
+            self._stood[asked] = states(columns, places)
+        return self._stood[asked]
+
+    @cached_property
+    def _stood(self) -> dict[tuple[tuple[str, ...], frozenset[str], str | None], list[State]]:
+        return {}
+
+    @cached_property
+    def _histories(self) -> Mapping[Place, Sequence[History]]:
+        return by_place(self.past, self.signals)
 
 
 def surroundings(
@@ -79,7 +98,7 @@ def surroundings(
         elif name == WATERMARK:
             found[name] = _lags(who, broker_ms, circumstances)
         elif name.startswith("signals."):
-            found[name] = _signal(name, who, broker_ms, circumstances)
+            found[name] = _signal(name, who, broker_ms, times_ms, circumstances)
     return found
 
 
@@ -135,13 +154,22 @@ def _lags(who: Who, broker_ms: Sequence[int], circumstances: Circumstances) -> S
     return [lag + max(now - at, 0) for now in broker_ms]
 
 
-def _signal(name: str, who: Who, broker_ms: Sequence[int], circumstances: Circumstances) -> Sequence[object]:
-    monitor, _, field_name = name.removeprefix("signals.").rpartition(".")
+def _signal(
+    name: str, who: Who, broker_ms: Sequence[int], times_ms: Times, circumstances: Circumstances
+) -> Sequence[object]:
+    monitor, field_name = signal_of(name)
     told = {version: _speaks(who, version, monitor, circumstances) for version in set(who.versions)}
     if field_name == "age_ms":
         return [
             None if (one := told[version]) is None else float(max(now - one.at_ms, 0))
             for version, now in zip(who.versions, broker_ms, strict=True)
+        ]
+    if field_name == "held_ms":
+        return [
+            None
+            if (one := told[version]) is None or one.data.since_ms is None
+            else float(max(now - one.data.since_ms, 0))
+            for version, now in zip(who.versions, times_ms.tolist(), strict=True)
         ]
     values = {version: _value(one, field_name) for version, one in told.items()}
     return [values[version] for version in who.versions]
@@ -152,13 +180,10 @@ def _speaks(who: Who, version: str | None, monitor: str, circumstances: Circumst
     if version is None:
         return None
     found = [circumstances.strongest.get((name, version, monitor)) for name in sorted(who.names)]
-    return max((one for one in found if one is not None), key=lambda one: _STRENGTH[one.data.status], default=None)
+    return strongest(one for one in found if one is not None)
 
 
 def _value(told: Told | None, field_name: str) -> float | str | None:
     if told is None:
         return SignalStatus.NONE.value if field_name == "status" else None
-    value = getattr(told.data, field_name)
-    if value is None:
-        return None
-    return str(value.value) if isinstance(value, SignalStatus) else float(value)
+    return value_of(told, field_name)

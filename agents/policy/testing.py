@@ -14,8 +14,9 @@ import polars as pl
 
 from agents.configuration import Configuration, RuleTest
 from agents.events import Effect
-from agents.policy.columns import Column, columns_of, is_of_decision
+from agents.policy.columns import Column, columns_of, is_of_decision, signal_of
 from agents.policy.compilation import Compiled, flat
+from agents.policy.lasting import alone
 from agents.policy.rules import RuleSet, compiled, effect_of
 from agents.policy.standing import Standing
 from agents.policy.surroundings import type_of
@@ -61,6 +62,8 @@ class Seen:
     outside: bool
     """True where `match:` leaves the decision out."""
     reason: str
+    waits: str = ""
+    """Where a lasting rule does not say what its condition says now: why."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,28 @@ def explain(standing: Standing, row: Mapping[str, object]) -> Explained:
     times = np.array([values[clock]], dtype=np.int64)
     judged = standing.rules.judge(model, frame, times, standing)
     combo = judged.combos[judged.rows[0]]
-    seen = [_look(one, frame, lambda m: standing.render(m, row)) for one in standing.rules.rules(model)]
+    given: dict[str, bool] = {reason.rule: reason.outcome == "matched" for reason in combo}
+    seen = [
+        _look(
+            one,
+            frame,
+            lambda m: standing.render(m, row),
+            _lasted(one, given) if one.lasts else _answer(frame, one.expression),
+        )
+        for one in standing.rules.rules(model)
+    ]
     return Explained(model, effect_of(combo), [one.rule for one in combo], seen)
 
 
-def _look(one: Compiled, frame: pl.DataFrame, render: Callable[..., str]) -> Seen:
-    answer = _answer(frame, one.expression)
+def _lasted(one: Compiled, given: Mapping[str, bool]) -> bool | None:
+    """The answer of a lasting rule, from the reasons that the decision got: true and false by name for matched and unknown."""
+    if one.name not in given:
+        return False
+    return True if given[one.name] else None
+
+
+def _look(one: Compiled, frame: pl.DataFrame, render: Callable[..., str], answer: bool | None) -> Seen:
+    now = _answer(frame, one.expression)
     outside = one.guard is not None and _answer(frame, one.guard) is not True
     outcome: Outcome = "unknown" if answer is None else "matched" if answer else "no match"
     matched = one.outcome(answer is not None)
@@ -116,7 +135,17 @@ def _look(one: Compiled, frame: pl.DataFrame, render: Callable[..., str]) -> See
         [(part.text, _answer(frame, part.expression)) for part in one.condition.parts],
         outside,
         render(matched) if hit else "",
+        "" if now is answer else _waits(one, now),
     )
+
+
+def _waits(one: Compiled, now: bool | None) -> str:
+    asked = [
+        f"{key}: {seconds:g}s"
+        for key, seconds in (("for", one.rule.for_), ("keep_firing_for", one.rule.keep_firing_for))
+        if seconds
+    ]
+    return f"its condition by itself says {_told(now)} now; {', '.join(asked)} looks back at the signals"
 
 
 def _run(
@@ -129,7 +158,9 @@ def _run(
     test: RuleTest,
 ) -> Tested:
     frame = _frame(columns, given_values(configuration, rules, model, test.given))
-    seen = _look(one, frame, lambda matched: "")
+    told = [name for name, _ in flat(test.given) if name.startswith("signals.")]
+    answer = alone(one, frame, {signal_of(name)[0] for name in told}) if one.lasts else _answer(frame, one.expression)
+    seen = _look(one, frame, lambda matched: "", answer)
     got = {"matched": one.rule.effect.value, "unknown": "unknown", "no match": Effect.ALLOW.value}[seen.outcome]
     read = ", ".join(f"{name} = {value!r}" for name, value in seen.columns.items())
     answers = "; ".join(f"{text}: {_told(value)}" for text, value in seen.tests)

@@ -118,6 +118,7 @@ def _document(told: Explained) -> Mapping[str, object]:
                 "columns": dict(one.columns),
                 "tests": [{"test": text, "answer": answer} for text, answer in one.tests],
                 "left_out_by_match": one.outside,
+                "waits": one.waits,
                 "reason": one.reason,
             }
             for one in told.rules
@@ -143,6 +144,8 @@ def _print(console: Console, told: Explained) -> None:
 
 def _remarks(one: Seen) -> list[str]:
     remarks = ["left out by the policy's `match:`"] if one.outside else []
+    if one.waits:
+        remarks.append(f"but     {one.waits}")
     if one.reason:
         remarks.append(f"reason  {one.reason}")
     return remarks

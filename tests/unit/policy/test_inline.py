@@ -1,6 +1,7 @@
 """Inline tests, explanations and the commands that show them."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -135,7 +136,8 @@ def run(*arguments):
 
 def test_policy_test_passes_on_the_demo(pytestconfig):
     result = run("test", pytestconfig.rootpath / "config/demo")
-    assert (result.exit_code, result.output) == (0, "25 passed, 0 failed\n")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"[1-9]\d* passed, 0 failed\n", result.output)
 
 
 def test_policy_test_names_a_failing_rule_and_ends_with_status_1(tmp_path):

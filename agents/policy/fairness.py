@@ -1,0 +1,83 @@
+"""Rules that would treat people differently by group are refused when they are read, and told what to write instead.
+
+Where a decision moves somebody's life (credit, employment, insurance, housing), no rule or reason reads a protected
+attribute, not even as a feature of the same name. And a rule that acts on a signal about groups acts on everybody of a
+version or score band: a feature in its condition would pick people by what may well stand for their group.
+"""
+
+from __future__ import annotations
+
+from agents.configuration import Configuration, Rule
+from agents.policy.columns import signal_of
+from agents.policy.conditions import Condition, place_of
+from agents.policy.problems import Key, Problem
+from agents.policy.reasons import Template
+
+DOMAINS = frozenset({"credit", "employment", "insurance", "housing"})
+GROUP_KINDS = frozenset({"disparate_impact", "parity", "scoring_rate", "opportunity", "false_positive_rate"})
+"""Kinds of monitors whose signals are about groups of people."""
+EVERYBODY = frozenset(
+    {
+        "output.label",
+        "output.score",
+        "output.confidence",
+        "model.name",
+        "model.version",
+        "model.version_declared",
+        "caller",
+        "caller_declared",
+        "caller_verified",
+        "purpose",
+    }
+)
+"""Columns that say nothing of who somebody is; signals, monitors, safeguards and the calendar say nothing either."""
+_AROUND = ("signals.", "monitor.", "safeguard.", "calendar.")
+
+
+def fair(
+    configuration: Configuration, model: str, rule: Rule, condition: Condition | None, reason: Template, path: Key
+) -> list[Problem]:
+    """What in a rule would treat a model's people differently by group, or tell a reviewer of theirs."""
+    declaration = configuration.models[model]
+    if declaration.domain not in DOMAINS:
+        return []
+    groups = {name.casefold(): name for name in declaration.groups}
+    problems = []
+    for name, offset in zip(reason.columns, reason.offsets, strict=True):
+        if _last(name) in groups and name.startswith(_FEATURES):
+            mend = "leave it out: reasons go to people who review single cases"
+            problems.append(Problem((*path, "reason"), _protected(name, model, groups), mend, offset))
+    if condition is None:
+        return problems
+    about = sorted(
+        name
+        for name in condition.columns
+        if name.startswith("signals.") and _kind(configuration, signal_of(name)[0]) in GROUP_KINDS
+    )
+    for name in sorted(condition.columns):
+        if _last(name) in groups and name.startswith(_FEATURES):
+            mend = "condition on the version, a score band or everything; a monitor watches the groups"
+            problems.append(Problem((*path, "when"), _protected(name, model, groups), mend, place_of(rule.when, name)))
+        elif about and name not in EVERYBODY and not name.startswith(_AROUND):
+            told = (
+                f"{about[0]} is about groups of people, and {name} could stand for one: in {declaration.domain} "
+                f"(model {model}) such a rule would treat people differently by group"
+            )
+            mend = "condition on version, score band or everything, as in `holds all declines of version 2`"
+            problems.append(Problem((*path, "when"), told, mend, place_of(rule.when, name)))
+    return problems
+
+
+_FEATURES = ("features.", "feature_attributions.")
+
+
+def _last(name: str) -> str:
+    return name.partition(".")[2].casefold()
+
+
+def _protected(name: str, model: str, groups: dict[str, str]) -> str:
+    return f"{name} has the name of a protected attribute of model {model} ({groups[_last(name)]})"
+
+
+def _kind(configuration: Configuration, monitor: str) -> object:
+    return configuration.monitors.get(monitor, {}).get("kind", monitor)
