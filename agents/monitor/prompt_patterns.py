@@ -126,7 +126,7 @@ INJECTIONS: Sequence[Pattern] = (
         r"\bdo anything now\b|"
         r"\b(?:act|behave|respond|pretend|roleplay|answer)\b[^.\n]{0,60}\b(?:without (?:any )?(?:restrictions?|filters?|"
         r"limits?|limitations?|rules|guidelines|censorship)|"
-        r"(?:no|unbound by any) (?:restrictions|rules|filters|limitations|ethical)))",
+        r"(?:no|unbound by any) (?:restrictions|rules|filters|limitations|guidelines|ethical)))",
     ),
     Pattern(
         "forged turn",
@@ -139,7 +139,8 @@ INJECTIONS: Sequence[Pattern] = (
         "exfiltration",
         INJECTION,
         rf"(?i)\b(?:reveal|print|show|display|repeat|output|disclose|leak|dump|expose|recite|tell|give|send|list|"
-        rf"what (?:is|are|was|were))\s+(?:\w+\s+){{0,4}}?{_INNER}",
+        rf"what (?:is|are|was|were))\s+(?:\w+\s+){{0,4}}?{_INNER}|"
+        r"\b(?:repeat|recite|output|copy)\s+(?:the\s+)?(?:text|words|everything|lines?|content)\s+(?:\w+\s+){0,2}?(?:above|before)\b",
     ),
     Pattern(
         "exfiltration by link",
