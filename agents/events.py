@@ -482,6 +482,8 @@ class SnapshotData(Frozen):
     """`<topic>/<partition>` → the first offset that may count in the duplicate window."""
     state: dict[str, Any] = Field(default_factory=dict)
     """What the agent keeps beyond that."""
+    parts: dict[str, Digest] = Field(default_factory=dict)
+    """Parts of a large state, each a record `<lane>/<part>` of its own: part → SHA-256 of that record's value."""
 
 
 class Snapshot(CloudEvent):

@@ -166,6 +166,19 @@ async def read_range(consumer: AIOKafkaConsumer, place: TopicPartition, start: i
     return records
 
 
+async def read_back(
+    consumer: AIOKafkaConsumer, place: TopicPartition, before: int, count: int, floor: int
+) -> list[Any]:
+    """The last `count` committed records before an offset, as far as `floor`; fewer where there are fewer."""
+    start, step = before, max(count, 1)
+    found: list[Any] = []
+    while count and start > floor and len(found) < count:  # markers take offsets: look further back
+        earlier = max(floor, start - step)
+        found = await read_range(consumer, place, earlier, start) + found
+        start, step = earlier, step * 2
+    return found[-count:] if count else []
+
+
 def fate(producer: AIOKafkaProducer) -> BaseException | None:
     """Why a transaction ended by itself (fenced, refused): aiokafka keeps it where only its own commit looks."""
     waiter = producer._txn_manager._transaction_waiter

@@ -1,128 +1,53 @@
 """A lane: one agent kind on one partition. Every committed input record takes effect exactly once, whatever dies when.
 
 The loop is the design's seven steps (docs/design.md, section 5); each has a kill point, and tests kill the process there.
-Kafka is the only memory: after an abort, or a commit whose result is unknown, the lane drops producer, consumer and state
-and opens again from its transactional id; a commit is never retried in place.
+What every lane shares is orchestration/lane_life.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import logging
-import random
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import tenacity
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
-from agents.errors import Fatal, Fenced, Misconfigured, NotReady, OffsetsLost, Poison, Retryable
-from agents.events import Severity, Snapshot, SnapshotData
-from agents.policy.flags import FlagBook
-from agents.policy.times import iso
-from agents.records import Record, Stretch
-from orchestration.kafka import Broker, close, fate, read_range, sort_error
-from orchestration.kill_points import KillPoints, Point, die
-from orchestration.odd_headers import is_odd_header, read_tolerantly
-from orchestration.work import LaneName, LaneStatus, Pace, Standing, Work
-from orchestration.writer import Writer
+from agents.errors import NotReady, OffsetsLost, Poison
+from agents.events import Severity, SnapshotData
+from agents.records import Stretch
+from orchestration.kafka import Broker, read_back, read_range
+from orchestration.lane_life import IDLE_MS, RECOMMIT_S, RECOVERY_S, SETTLE_S, LaneLife
+from orchestration.snapshots import head_message, read_snapshot
+from orchestration.work import LaneName, Pace, Standing, Work
 
-log = logging.getLogger("governance.lane")
+__all__ = ["Lane", "LaneName"]
 
-IDLE_MS = 100  # how long a fetch waits when nothing is there; also how soon an idle lane sees a new configuration
-RECOMMIT_S = 86_400.0  # offsets of manually assigned partitions expire after 7 days without a commit
 WAIT_FOR_STANDING_S = 0.25
-RECOVERY_S = 15.0
-LONGEST_PAUSE_S = 5.0
-SETTLE_S = 900.0  # how often an idle lane's work may tidy up outside Kafka
 
 
-@dataclass
-class Lane:
+class Lane(LaneLife):
     """Runs one Work on one partition until stopped, fenced or failed."""
 
-    name: LaneName
-    broker: Broker
-    make: Callable[[Any], Work]
-    """A new Work, from what stands at the start (None for agents that need no standing topics)."""
-    pace: Pace
-    standing: Callable[[], Standing] | None = None
-    status: LaneStatus = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.status = LaneStatus(str(self.name))
-        self._place = TopicPartition(self.name.topic, self.name.partition)
-        self._kill = KillPoints(str(self.name))
-        self._stopping = False
-        self._barren, self._at_last = 0, 0  # lives in a row without a commit; commits when the last one ended
-        self._snapshots = self.broker.settings.topic("snapshots")
-        self._producer: AIOKafkaProducer | None = None
-        self._consumer: AIOKafkaConsumer | None = None
+    def __init__(
+        self,
+        name: LaneName,
+        broker: Broker,
+        make: Callable[[Any], Work],
+        pace: Pace,
+        standing: Callable[[], Standing] | None = None,
+    ) -> None:
+        """`make`: a new Work, from what stands at the start (None for agents that need no standing topics)."""
+        super().__init__(name, broker, pace, name.group)
+        self.make, self.standing = make, standing
+        self._place = TopicPartition(name.topic, name.partition)
         self._stands: Standing | None = None
 
-    def stop(self) -> None:
-        """Ask the lane to end after the batch in hand; `run` then returns."""
-        self._stopping = True
-
-    async def run(self) -> None:
-        """Live until `stop`; Retryable faults start the lane again with back-off, Fatal ones are raised."""
-        try:
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(Retryable),
-                wait=self._pause,
-                before_sleep=self._retrying,
-            ):
-                with attempt:
-                    await self._live()
-            self.status.state = "stopped"
-        except Fatal as error:
-            self.status.state = "fenced" if isinstance(error, Fenced) else "failed"
-            self.status.detail = str(error)
-            log.error("lane %s ended: %s", self.name, error)
-            raise
-
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until the next life: short after a life that committed something, longer with each that did not."""
-        self._barren = 0 if self.status.transactions > self._at_last else self._barren + 1
-        self._at_last = self.status.transactions
-        return random.uniform(0, min(LONGEST_PAUSE_S, 0.05 * 2**self._barren))
-
-    def _retrying(self, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.status.restarts += 1
-        self.status.state, self.status.detail = "retrying", str(error)
-        log.warning("lane %s starts again: %s", self.name, error)
-
-    async def _live(self) -> None:
-        """One life: from opening to a stop or the first failure, sorted into one of the three kinds."""
-        try:
-            work, offset = await self._open()
-            self.status.state, self.status.detail = "running", ""
-            await self._loop(work, offset)
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except BaseException as error:  # the lane's edge: whatever it is becomes Retryable, Poison or Fatal
-            cause = fate(self._producer) if self._producer is not None else None
-            if is_odd_header(error):
-                read_tolerantly()
-                cause = Retryable("a record has a header whose name is not UTF-8: reading it with the tolerant parser")
-            sorted_error = sort_error(cause or error)
-            if not isinstance(sorted_error, Fenced):
-                await self._abort()
-            if isinstance(sorted_error, Fatal) and not isinstance(sorted_error, Fenced):
-                kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(sorted_error).__name__).lower()
-                await self._cry(f"lane/{kind}", str(sorted_error))
-            if sorted_error is error:
-                raise
-            raise sorted_error from error
-        finally:
-            await self._drop()
+    async def _live_once(self) -> None:
+        work, offset = await self._open()
+        self.status.state, self.status.detail = "running", ""
+        await self._loop(work, offset)
 
     async def _loop(self, work: Work, offset: int) -> None:
         idle_since = settled_at = time.monotonic()
@@ -139,7 +64,7 @@ class Lane:
                     await asyncio.to_thread(work.settle)
                     settled_at = time.monotonic()
                 if time.monotonic() - idle_since > RECOMMIT_S:
-                    await self._transact((), offset)
+                    await self._transact((), {self._place: offset})
                     idle_since = time.monotonic()
                 continue
             self._kill.reach("noted")
@@ -152,7 +77,7 @@ class Lane:
             if work.durable:
                 await asyncio.to_thread(work.prepare)
             self._kill.reach("prepared")
-            await self._transact(outputs, offset)  # 4. begin … 7. commit
+            await self._transact(outputs, {self._place: offset})  # 4. begin … 7. commit
             if work.durable:
                 await asyncio.to_thread(work.settle)
             self._kill.reach("settled")
@@ -166,8 +91,8 @@ class Lane:
         """Fence, then committed offsets, then standing topics and snapshot: in this order, or a zombie could still write."""
         self.status.state = "starting"
         self._producer = await self.broker.producer(self.name.transactional_id)
-        await self._fits(self._producer)
-        committed = (await self.broker.committed(self.name.group, [self._place])).get(tuple(self._place))
+        await self._fits(self.name.topic, self.name.partition)
+        committed = (await self.broker.committed(self.group, [self._place])).get(tuple(self._place))
         self._consumer = await self.broker.consumer(tuple(self._place))
         offset, snapshot, begin = await self._resume_from(committed)
         await self._open_standing()
@@ -180,34 +105,18 @@ class Lane:
         self._kill.reach("opened")
         return work, offset
 
-    async def _fits(self, producer: AIOKafkaProducer) -> None:
-        """The topic has this partition, and no more than the topics that are written beside it."""
-        count = len(await producer.partitions_for(self.name.topic))
-        planned = self.broker.settings.partitions
-        if self.name.partition >= count:
-            raise Misconfigured(f"{self.name.topic} has only {count} partitions, there is no {self.name.partition}")
-        if count > planned:
-            raise Misconfigured(
-                f"{self.name.topic} has {count} partitions, but verdicts and the others have {planned}: "
-                f"set GOVERN_PARTITIONS={count} and add partitions (`govern topics plan` prints them)"
-            )
-
     async def _resume_from(self, committed: int | None) -> tuple[int, SnapshotData | None, int]:
-        """Where to go on: the offset, the snapshot to start from, and the topic's first offset.
-
-        A broker that was killed shows its newest records only some moments after it is back: what seems to be missing
-        at the end of a topic is lost only if it stays so.
-        """
+        """Where to go on: the offset, the snapshot to start from, and the topic's first offset."""
         assert self._consumer is not None
         until = time.monotonic() + RECOVERY_S
         while True:
             begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
             end = (await self._consumer.end_offsets([self._place]))[self._place]
-            snapshot = await self._read_snapshot(surely=committed is None)
-            if committed is None and snapshot is None:
+            kept = await read_snapshot(self.broker, self.name, surely=committed is None)
+            if committed is None and kept is None:
                 return begin, None, begin
-            if committed is not None and snapshot is not None and begin <= committed <= end:
-                return committed, snapshot, begin
+            if committed is not None and kept is not None and begin <= committed <= end:
+                return committed, kept.head, begin
             if time.monotonic() > until or committed is None or committed < begin:
                 raise OffsetsLost(self._lost(committed, begin, end))
             self.status.detail = "the topic ends before what was committed: waiting for the broker to recover"
@@ -217,7 +126,7 @@ class Lane:
         if committed is None:
             return (
                 f"{self.name} has written before, but its committed offset is gone; when you know why, put it back: "
-                f"kafka-consumer-groups.sh --reset-offsets --execute --group {self.name.group} "
+                f"kafka-consumer-groups.sh --reset-offsets --execute --group {self.group} "
                 f"--topic {self.name.topic}:{self.name.partition} --to-offset N, with N = the offset after that of the "
                 "decision which its last verdict names"
             )
@@ -239,30 +148,6 @@ class Lane:
                 self.status.state, self.status.detail = "waiting", str(error)
                 await asyncio.sleep(WAIT_FOR_STANDING_S)
 
-    async def _read_snapshot(self, *, surely: bool) -> SnapshotData | None:
-        """This lane's newest committed snapshot.
-
-        Other lanes' open transactions may hide the newest records of the topic for some seconds. An older snapshot
-        only costs time; but that there is none (`surely`) is known only when everything written so far is visible.
-        """
-        place, key = TopicPartition(self._snapshots, 0), self.name.transactional_id.encode()
-        consumer = await self.broker.consumer(tuple(place), from_start=True)
-        found: SnapshotData | None = None
-        try:
-            start = (await consumer.beginning_offsets([place]))[place]
-            stable = (await consumer.end_offsets([place]))[place]
-            for record in await read_range(consumer, place, start, stable):
-                if record.key == key and record.value is not None:
-                    found = Snapshot.model_validate_json(record.value).data
-            if found is None and surely:
-                written = await self.broker.written(self._snapshots, 0)
-                for record in await read_range(consumer, place, stable, written):
-                    if record.key == key and record.value is not None:
-                        found = Snapshot.model_validate_json(record.value).data
-        finally:
-            await close(consumer)
-        return found
-
     async def _look_back(self, work: Work, snapshot: SnapshotData | None, begin: int, offset: int) -> None:
         """Show the work what it needs from before the committed offset: first what it recalls, then what it folds."""
         assert self._consumer is not None
@@ -271,13 +156,7 @@ class Lane:
         if fold_from < begin:
             raise OffsetsLost(f"{self.name} must fold from {fold_from}, but the topic begins at {begin}")
         floor = max(begin, snapshot.window_from.get(here, begin) if snapshot else begin)
-        start, step = min(fold_from, offset), max(work.reach, 1)
-        recalled: list[Record] = []
-        while work.reach and start > floor and len(recalled) < work.reach:  # markers take offsets: look further back
-            earlier = max(floor, start - step)
-            recalled = await read_range(self._consumer, self._place, earlier, start) + recalled
-            start, step = earlier, step * 2
-        work.recall(recalled[-work.reach :] if work.reach else [])
+        work.recall(await read_back(self._consumer, self._place, min(fold_from, offset), work.reach, floor))
         if fold_from < offset:
             work.fold(await read_range(self._consumer, self._place, fold_from, offset))
 
@@ -316,53 +195,9 @@ class Lane:
     def _snapshot(self, work: Work, offset: int) -> Iterator[Stretch]:
         """The work's state after this batch, as the last of its outputs: taken when the others were made."""
         state = work.snapshot()
-        if state is None:
-            return
-        key = self.name.transactional_id
-        state = state.model_copy(
-            update={"lane": key, "offsets": {f"{self.name.topic}/{self.name.partition}": offset, **state.offsets}}
-        )
-        moment = datetime.fromtimestamp(max(state.now_ms, 0) / 1000, UTC)
-        event = Snapshot(id=f"{key}/{offset}", source=f"/{self.name.prefix}/{self.name.agent}", time=moment, data=state)
-        yield (self._snapshots, 0), [(key.encode(), event.model_dump_json(exclude_none=True).encode(), ())]
-
-    async def _transact(self, outputs: Iterable[Stretch], offset: int) -> None:
-        """Steps 4 to 7; any failure leaves nothing behind and ends this life of the lane."""
-        producer = self._producer
-        assert producer is not None
-        writer, stretches = Writer(producer), iter(outputs)
-        await producer.begin_transaction()  # 4. begin
-        self._kill.reach("begun")
-        if self._kill.at == "half-written":
-            await self._reach_written(writer, "half-written", itertools.islice(stretches, 1))
-        await writer.write_all(stretches)  # 5. write every output
-        await writer.flush()
-        await self._reach_written(writer, "written")
-        await producer.send_offsets_to_transaction({self._place: offset}, self.name.group)  # 6. write the input offsets
-        await self._reach_written(writer, "offsets-sent")
-        await writer.arrived()
-        await self._commit(producer)  # 7. commit: only now does the new state replace the old
-        self._kill.reach("committed")
-        self.status.transactions += 1
-
-    async def _reach_written(self, writer: Writer, point: Point, first: Iterable[Stretch] = ()) -> None:
-        """A kill point inside the transaction: a kill here must leave records behind an open transaction."""
-        if self._kill.at == point:
-            await writer.write_all(first)
-            await writer.flush()
-            await writer.arrived()
-            self._kill.reach(point)
-
-    async def _commit(self, producer: AIOKafkaProducer) -> None:
-        if self._kill.at == "committing" and self._kill.due():
-            ending = asyncio.ensure_future(producer.commit_transaction())
-            await asyncio.sleep(0.001)  # the request is on its way, the answer is not here yet
-            ending.cancel()
-            die()
-        try:
-            await asyncio.wait_for(producer.commit_transaction(), self.pace.commit_timeout_s)
-        except TimeoutError as error:
-            raise Retryable("the result of a commit is unknown; opening again tells what happened") from error
+        if state is not None:
+            offsets = {f"{self.name.topic}/{self.name.partition}": offset}
+            yield (self._snapshots, 0), [head_message(self.name, state, offsets, offset)]
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -372,32 +207,8 @@ class Lane:
             await self._cry("standing/refused", str(error), Severity.ERROR)
         refused.clear()
 
-    async def _cry(self, fault: str, reason: str, severity: Severity = Severity.CRITICAL) -> None:
-        """A flag about this lane itself, in a transaction of its own; best effort, the log has it too."""
-        log.error("lane %s: %s", self.name, reason)
-        if self._producer is None:
-            return
-        here = self.status.next_offset
-        flags = FlagBook(self.name.prefix, self.name.topic, self.name.partition, speaker=self.name.agent)
-        flags.add(fault, None, None, here, severity=severity, effect=None, reason=lambda: reason[:1000])
-        with contextlib.suppress(Exception):
-            await self._producer.begin_transaction()
-            place = (self.broker.settings.topic("flags"), 0)
-            writer = Writer(self._producer)
-            await writer.write(place, flags.messages(iso(int(time.time() * 1000))))
-            await writer.flush()
-            await writer.arrived()
-            await asyncio.wait_for(self._producer.commit_transaction(), self.pace.commit_timeout_s)
-
-    async def _abort(self) -> None:
-        """End an open transaction now, so that no reader waits for its time-out; where that fails, the broker does it."""
-        if self._producer is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._producer.abort_transaction(), 2)
-
     async def _drop(self) -> None:
-        producer, consumer, stands = self._producer, self._consumer, self._stands
-        self._producer = self._consumer = self._stands = None
-        await close(producer, consumer)
+        stands, self._stands = self._stands, None
+        await super()._drop()
         if stands is not None:
             await stands.close()

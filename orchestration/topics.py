@@ -36,15 +36,15 @@ __all__ = [
     "plan",
 ]
 
-Kept = Literal["time", "long", "compacted", "hours"]
+Kept = Literal["time", "labels", "long", "compacted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row of the design's table; `partitions` is "n" (as decisions), or a number."""
+    """One row of the design's table; `partitions` is "n" (as decisions), "k" (as observations), or a number."""
 
     name: str
-    partitions: Literal["n", 1]
+    partitions: Literal["n", "k", 1]
     kept: Kept
     writers: tuple[str, ...]
     readers: tuple[str, ...]
@@ -53,8 +53,18 @@ class Topic:
     """Takes records 64 KiB larger than decisions does: a decision with our headers."""
 
 
+MONITORS = ("observe", "assess", "join")
+"""The monitors' lanes: each has several inputs."""
+
 TOPICS: tuple[Topic, ...] = (
-    Topic("decisions", "n", "time", ("models",), ("policy", "archive"), "what models decide, as they published it"),
+    Topic(
+        "decisions",
+        "n",
+        "time",
+        ("models",),
+        ("policy", "archive", "observe"),
+        "what models decide, as they published it",
+    ),
     Topic("verdicts", "n", "long", ("policy",), ("audit", "clients"), "one verdict a decision record", True),
     Topic("released", "n", "time", ("policy",), ("business",), "decisions let through, byte for byte", True),
     Topic("withheld", "n", "time", ("policy",), ("business",), "decisions blocked, with the reason", True),
@@ -62,34 +72,43 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         "dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True
     ),
-    Topic("attributes", "n", "compacted", ("business",), ("monitor",), "protected attributes by subject"),
-    Topic("outcomes", "n", "time", ("business",), ("monitor",), "what really happened after decisions"),
-    Topic("cases", "n", "time", ("monitor",), ("monitor",), "decisions that wait for their outcome, without features"),
+    Topic("attributes", "n", "compacted", ("business",), ("observe",), "protected attributes by subject"),
+    Topic("outcomes", "n", "labels", ("business",), ("join",), "what really happened after decisions"),
+    Topic("cases", "n", "labels", ("observe",), ("join",), "decisions that wait for their outcome, without features"),
     Topic(
         "config",
         1,
         "compacted",
         ("operator",),
-        ("policy", "audit", "supervisor", "operator"),
+        ("policy", "audit", "supervisor", "operator", *MONITORS),
         "the configuration in force",
     ),
-    Topic("signals", 1, "compacted", ("monitor",), ("policy", "audit"), "monitors' judgements and watermarks"),
+    Topic("signals", 1, "compacted", ("assess",), ("policy", "audit"), "monitors' judgements and watermarks"),
     Topic("safeguards", 1, "compacted", ("operator",), ("policy", "audit"), "standing orders"),
-    Topic("observations", "n", "long", ("monitor",), ("monitor", "audit"), "what monitor lanes counted"),
-    Topic("flags", 1, "long", ("policy", "audit", "archive"), ("escalation",), "what a person should know of"),
+    Topic("observations", "k", "long", ("observe", "join"), ("assess", "audit"), "what monitor lanes counted"),
+    Topic(
+        "flags", 1, "long", ("policy", "audit", "archive", *MONITORS), ("escalation",), "what a person should know of"
+    ),
     Topic("incidents", 1, "long", ("escalation",), ("audit",), "flags of one cause"),
     Topic("reviews", 1, "long", ("reviewers",), ("escalation", "audit"), "people's signed answers"),
     Topic("rulings", 1, "long", ("escalation",), ("policy", "audit"), "accepted results of answers"),
     Topic("triage", 1, "long", ("triage",), ("escalation", "audit"), "summaries for reviewers"),
     Topic("notifications", 1, "long", ("escalation",), ("escalation",), "messages to people"),
-    Topic("manifests", 1, "long", ("policy",), ("audit",), "which inputs a transaction of several took"),
-    Topic("ticks", 1, "hours", ("supervisor",), ("policy", "escalation"), "one a second: how time passes"),
-    Topic("snapshots", 1, "compacted", ("policy", "audit", "archive"), ("policy", "audit", "archive"), "lanes' state"),
+    Topic("manifests", 1, "long", MONITORS, ("audit", *MONITORS), "which inputs a step of a lane with several took"),
+    Topic("ticks", 1, "time", ("supervisor",), ("policy", "escalation", *MONITORS), "one a second: how time passes"),
+    Topic(
+        "snapshots",
+        1,
+        "compacted",
+        ("policy", "audit", "archive", *MONITORS),
+        ("policy", "audit", "archive", *MONITORS),
+        "lanes' state",
+    ),
     Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
 )
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
-LANES = ("policy", "audit", "archive")
-"""Agents that run as lanes: each has a consumer group and transactional ids."""
+LANES = ("policy", "audit", "archive", *MONITORS)
+"""Agents that run as lanes: each has transactional ids and a consumer group; lanes with several inputs have one each."""
 STANDING = ("config", "signals", "safeguards")
 
 
@@ -119,7 +138,7 @@ def plan(settings: Settings, replication: int) -> list[Planned]:
     return [
         Planned(
             settings.topic(topic.name),
-            settings.partitions if topic.partitions == "n" else 1,
+            partitions_of(topic, settings),
             replication,
             _settings(topic, settings, replication),
         )
@@ -137,7 +156,9 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
     match topic.kept:
         case "compacted":
             found |= {"cleanup.policy": "compact"}
-            if topic.name in STANDING:  # auditors see each configuration and signal before compaction may take it
+            # Auditors see each configuration and signal before compaction may take it, and a lane that starts again finds
+            # each table as it was at its snapshot.
+            if topic.name in (*STANDING, "attributes"):
                 found["min.compaction.lag.ms"] = str(3 * DAY_MS)
             if topic.name == "snapshots":  # a lane reads all of it at its start: keep it short
                 found |= {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
@@ -145,27 +166,29 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
             found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * DAY_MS))}
         case "long":
             found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.long_retention_days * DAY_MS))}
-        case "hours":
-            found |= {"cleanup.policy": "delete", "retention.ms": str(DAY_MS // 4)}
+        case "labels":
+            found |= {"cleanup.policy": "delete", "retention.ms": str(int(settings.label_retention_days * DAY_MS))}
     return found
 
 
 def grants(settings: Settings, configuration: Configuration | None = None) -> list[Grant]:
     """What each agent may do, and nothing more: for ACLs on a cluster of somebody else's."""
     found: list[Grant] = []
-    for agent in ("policy", "audit", "archive", "supervisor", "operator", "models"):
+    for agent in (*LANES, "supervisor", "operator", "models"):
         writes = [topic.name for topic in TOPICS if agent in topic.writers]
         reads = [topic.name for topic in TOPICS if agent in topic.readers]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Read", "Describe")) for name in reads]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Write", "Describe")) for name in writes]
-        if agent in LANES:
+        if agent in MONITORS:
+            found.append(Grant(agent, "group", f"{settings.prefix}.{agent}.", True, ("Read", "Describe")))
+        elif agent in LANES:
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
         if agent in (*LANES, "operator"):
             found.append(Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe")))
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
-        if agent in ("policy", "archive") and configuration is not None:
+        if agent in ("policy", "archive", "observe") and configuration is not None:
             found += [
                 Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)
             ]
@@ -286,4 +309,10 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
 
 def partitions_of(topic: Topic, settings: Settings) -> int:
     """How many partitions the plan gives a topic."""
-    return settings.partitions if topic.partitions == "n" else 1
+    return {"n": settings.partitions, "k": settings.observation_partitions, 1: 1}[topic.partitions]
+
+
+def planned_partitions(name: str, settings: Settings) -> int:
+    """The same for any topic that lanes read, by its Kafka name; sources of somebody else's have at most n."""
+    topic = BY_NAME.get(name.removeprefix(f"{settings.prefix}."))
+    return partitions_of(topic, settings) if topic is not None else settings.partitions

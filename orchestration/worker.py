@@ -26,7 +26,7 @@ import psutil
 
 from agents.errors import GovernanceError, Retryable
 from orchestration import logs
-from orchestration.lane import Lane
+from orchestration.lane_life import LaneLife
 from orchestration.settings import Settings
 from orchestration.work import LaneName, LaneStatus
 
@@ -43,7 +43,7 @@ COLLECT_IDLE_S, COLLECT_BUSY_S = 10.0, 60.0
 ACTIVE = frozenset({"starting", "waiting", "running", "retrying", "stopping", "stuck"})
 """States in which a lane may still write; in the others (failed, fenced, stopped) it has ended."""
 
-MakeLane = Callable[[Settings, LaneName], Lane]
+MakeLane = Callable[[Settings, LaneName], LaneLife]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ class _Run:
     """One start of one lane."""
 
     status: LaneStatus
-    lane: Lane | None = None
+    lane: LaneLife | None = None
     task: asyncio.Task[None] | None = None
     started_at: float = field(default_factory=time.time)
     stopping: bool = False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from orchestration.kafka import Broker, close
-from orchestration.lane import Lane
+from orchestration.lane_life import LaneLife
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 from orchestration.writer import Writer
@@ -76,7 +76,7 @@ async def lanes(settings: Settings, names: list[LaneName], records: int | None, 
     """Run lanes until the one at `watch` has judged `records` and all others have nothing left; None: until cancelled."""
     from orchestration.bootstrap import make_lane
 
-    running: list[Lane] = [make_lane(settings, name) for name in names]
+    running: list[LaneLife] = [make_lane(settings, name) for name in names]
     tasks = [asyncio.create_task(lane.run()) for lane in running]
     quiet_process()
     began = cpu = 0.0

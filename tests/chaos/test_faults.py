@@ -24,7 +24,7 @@ from agents.errors import Fenced, OffsetsLost
 from orchestration import config_files, config_topic, keys, topics
 from orchestration.bootstrap import make_lane
 from orchestration.kafka import Broker
-from orchestration.lane import Lane
+from orchestration.lane_life import LaneLife
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from orchestration.work import LaneName
@@ -37,7 +37,7 @@ def policy(settings: Settings) -> LaneName:
 
 
 @asynccontextmanager
-async def running(*lanes: Lane) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def running(*lanes: LaneLife) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Lanes that run until the block ends."""
     tasks = [asyncio.create_task(lane.run()) for lane in lanes]
     try:

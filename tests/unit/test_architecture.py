@@ -60,9 +60,9 @@ USES_RAY = {
 """The only modules that may know Ray."""
 
 CATCHES_ALL = {
-    "orchestration/lane.py:Lane._live": "the lane's edge: whatever it is becomes Retryable, Poison or Fatal",
-    "orchestration/lane.py:Lane._cry": "a flag about a lane that ends already; the log has it too",
-    "orchestration/lane.py:Lane._abort": "where an abort fails, the broker's time-out aborts",
+    "orchestration/lane_life.py:LaneLife._live": "the lane's edge: whatever it is becomes Retryable, Poison or Fatal",
+    "orchestration/lane_life.py:LaneLife._cry": "a flag about a lane that ends already; the log has it too",
+    "orchestration/lane_life.py:LaneLife._abort": "where an abort fails, the broker's time-out aborts",
 }
 """The only places that may catch whatever comes, and why. (To clean up and raise it again as it was is no catch.)"""
 
