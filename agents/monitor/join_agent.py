@@ -18,7 +18,7 @@ from agents.errors import Poison
 from agents.monitor.compilation import compile_monitors
 from agents.monitor.contract import Counts, Monitor
 from agents.monitor.counting import Counted, Counter, nested
-from agents.monitor.joining import DAY_MS, Join, Joined
+from agents.monitor.joining import DAY_MS, Join, Joined, Kept
 from agents.monitor.matured import Matured
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
@@ -93,10 +93,6 @@ class JoinAgent:
         self.join.switch(configuration)
         self.configuration, self.profiles, self.digest = configuration, profiles, configuration.digest()
 
-    def forget(self) -> None:
-        """Start anew, to be rebuilt from the topics."""
-        self.join = self._empty()
-
     def take(self, cases: Sequence[Record], outcomes: Sequence[Record], ticks: Sequence[Record]) -> Iterator[Stretch]:
         """One batch: its cases, then its outcomes, then the time of its last tick."""
         found: dict[int, list[Message]] = {}
@@ -112,10 +108,26 @@ class JoinAgent:
         for number, messages in sorted(found.items()):
             yield (f"{self.prefix}.observations", number), messages
 
-    def fold(self, cases: Sequence[Record], outcomes: Sequence[Record], ticks: Sequence[Record]) -> None:
-        """The same without output: what a committed transaction has told already."""
-        self._joined(cases, outcomes, ticks)
+    # -- a start: what a store kept, then the records since, in any order and cut; nothing is told twice ---------------
+
+    def load(self, kept: Kept | None) -> None:
+        """Go on from what a store kept; None: from nothing, to be shown all that the topics hold."""
+        self.join = self._empty()
+        if kept is not None:
+            self.join.load(kept)
+        self.join.room_only = True
+
+    def recall(self, cases: Sequence[Record] = (), outcomes: Sequence[Record] = ()) -> None:
+        """See records again that committed steps have taken."""
+        self.join.take_cases(cases)
+        self.join.take_outcomes(outcomes)
         self.refused.clear()
+
+    def recalled(self, now_ms: int, sequence: Mapping[str, int]) -> None:
+        """All was seen that was taken until the lane's clock was `now_ms`: what it says is what was said then."""
+        self.join.advance(now_ms)
+        self.join.room_only = False
+        self.sequence = dict(sequence)
 
     def _joined(self, cases: Sequence[Record], outcomes: Sequence[Record], ticks: Sequence[Record]) -> Joined:
         self.join.take_cases(cases)

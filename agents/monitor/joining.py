@@ -98,6 +98,8 @@ class Join:
     clocks: dict[str, int] = field(default_factory=dict)
     """The latest decision of each model here."""
     refused: list[Poison] = field(default_factory=list)
+    room_only: bool = False
+    """True while records are seen again topic by topic: no case is dropped, for its outcome may not have been read yet."""
 
     def __post_init__(self) -> None:
         self.table = CaseTable(self.key)
@@ -367,7 +369,7 @@ class Join:
         columns, count = self.table.columns, len(self.table)
         kept = columns["case_ms"][:count] + self.retention_ms > self.now_ms
         kept |= columns["stage"][:count] == WAITING
-        if self._labelled or kept.sum() > 0.8 * count:
+        if self.room_only or self._labelled or kept.sum() > 0.8 * count:
             self.table.grow()
             return
         self.table.keep(kept)
@@ -382,6 +384,7 @@ class Join:
 
     def dump(self) -> Kept:
         """All that is remembered, between two batches (after `advance`); the arrays are views."""
+        early = sorted(self._early, key=lambda identity: self._early[identity][0].offset)
         meta = {
             "clock": [self.now_ms, self.cases_ms, self.outcomes_ms],
             "clocks": dict(self.clocks),
@@ -389,7 +392,7 @@ class Join:
             "groups": self._groups.texts,
             "segments": self._segments.texts,
             "outcomes": list(self._outcomes.all),
-            "early": [[identity.hex(), [list(one) for one in many]] for identity, many in self._early.items()],
+            "early": [[identity.hex(), [list(one) for one in self._early[identity]]] for identity in early],
         }
         count = len(self.table)
         return Kept(meta, self.table.identities(), {name: one[:count] for name, one in self.table.columns.items()})

@@ -62,6 +62,7 @@ class Prepared:
         columns = {"subject", "model.version", "output.label", "output.score", "broker_time_ms"}
         for name, counter in counters.items():
             columns |= set(counter.columns) - {CALENDAR}
+            columns |= {column for one in counter.watched.monitors for column in _segment_columns(one)}
             model = configuration.models[name]
             if not model.groups_in_events:
                 columns -= {f"{GROUPS}{one}" for one in model.groups}
@@ -306,10 +307,14 @@ class Observer:
     def _segments(self, model: str, frame: pl.DataFrame) -> dict[str, list[str | None]]:
         found: dict[str, list[str | None]] = {}
         for monitor in self.prepared.counters[model].watched.monitors:
-            if monitor.stage == "outcomes":
-                for column in getattr(monitor, "segments", {}).values():
-                    found.setdefault(column, frame[column].to_list())
+            for column in _segment_columns(monitor):
+                found.setdefault(column, frame[column].to_list())
         return found
+
+
+def _segment_columns(monitor: Monitor) -> Sequence[str]:
+    """What a case must carry for a monitor of matured cases."""
+    return tuple(getattr(monitor, "segments", {}).values()) if monitor.stage == "outcomes" else ()
 
 
 def _terms(configuration: Configuration) -> object:

@@ -309,7 +309,7 @@ def oracle(story: Story, clock: int) -> Total:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(stories(), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 8)), max_size=8))
 def test_what_is_given_out_and_counted_depends_on_records_and_clock_only(
     story: Story, cuts: list[tuple[int, int]]
@@ -331,7 +331,7 @@ def test_what_is_given_out_and_counted_depends_on_records_and_clock_only(
     assert not join.refused
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(stories(), st.randoms(use_true_random=False))
 def test_however_topics_are_interleaved_the_memory_and_the_cases_given_out_are_the_same(
     story: Story, random: Any

@@ -1,0 +1,184 @@
+"""Matured cases become observations, the same bytes after any restart: from a stored copy, an old one, a damaged one, none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.configuration import Configuration
+from agents.monitor.agent import AssessAgent
+from agents.monitor.counting import arrays
+from agents.monitor.join_agent import TALLY, JoinAgent
+from agents.monitor.observing import Observer
+from agents.records import Message, Plain, collect
+from orchestration.case_store import CaseStore
+from tests.unit.monitor.test_agent import attributes
+from tests.unit.monitor.test_joining import case, outcome
+
+CONFIGURATION = Configuration.model_validate(
+    {
+        "models": {
+            "credit": {
+                "features": {"product": "categorical?"},
+                "labels": {"approve": {"favourable": True}, "decline": {}},
+                "groups": {"sex": ["female", "male"]},
+                "outcomes": {"paid": {"positive": True}, "default": {}},
+                "label_maturity": "10s",
+                "arl": 100_000,
+            }
+        },
+        "monitors": {
+            "opportunity": {"reference": {"sex": "male"}, "segment_by": ["product"]},
+            "false_positive_rate": {},
+        },
+    }
+)
+OBSERVATIONS = ("t.observations", 0)
+
+
+def agent() -> JoinAgent:
+    """A lane's agent."""
+    return JoinAgent("t", "t.cases", 0, CONFIGURATION, key=b"k", retention_ms=60_000, patience_ms=15_000)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step takes."""
+
+    cases: list[Plain]
+    outcomes: list[Plain]
+    ticks: list[Plain]
+
+
+def batches(count: int = 24, seed: int = 2) -> list[Batch]:
+    """Five seconds each: cases, outcomes of some (early, late, twice, revised, of nobody), and ticks."""
+    random = np.random.default_rng(seed)
+    found, sent = [], 0
+    for number in range(count):
+        at = number * 5_000
+        cases = [
+            case(
+                number * 20 + place,
+                at + place,
+                f"{number}-{place}",
+                version=str(1 + place % 2),
+                label=str(random.choice(["approve", "decline"])),
+                groups={"sex": str(random.choice(["female", "male"]))} if place % 5 else {},
+                segments={"features.product": str(random.choice(["loan", "card"]))},
+                once=bool(place % 7),
+            )
+            for place in range(10 if number % 6 != 5 else 0)
+        ]
+        outcomes = []
+        for _ in range(int(random.integers(4, 20))):
+            name = f"{max(0, number - int(random.integers(-1, 4)))}-{random.integers(0, 12)}"
+            what = str(random.choice(["paid", "default"]))
+            outcomes.append(outcome(sent, at + sent % 5_000, name, what, int(random.integers(0, 3))))
+            sent += 1
+        ticks = [Plain("t.ticks", 0, number, at + 4_999, None, b"")] if number % 3 else []
+        found.append(Batch(cases, outcomes, ticks))
+    return found
+
+
+def taken(lane: JoinAgent, batch: Batch) -> list[Message]:
+    """The observations that a batch gives."""
+    return collect(lane.take(batch.cases, batch.outcomes, batch.ticks)).get(OBSERVATIONS, [])
+
+
+def data_of(messages: list[Message]) -> list[dict[str, Any]]:
+    """What the observations say."""
+    return [json.loads(value or b"")["data"] for _, value, _ in messages]
+
+
+def recall(lane: JoinAgent, steps: list[Batch], like: JoinAgent) -> None:
+    """Show a new agent what committed steps took, topic by topic."""
+    lane.recall(cases=[record for one in steps for record in one.cases])
+    lane.recall(outcomes=[record for one in steps for record in one.outcomes])
+    lane.recalled(like.now_ms, like.sequence)
+
+
+@pytest.mark.parametrize("store", ["there", "old", "deleted", "damaged", "cut"])
+def test_restarted_at_any_point_with_any_store_the_later_observations_are_the_same_bytes(
+    store: str, tmp_path: Path
+) -> None:
+    steps = batches()
+    straight = agent()
+    expected: list[list[Message]] = []
+    for place, step in enumerate(steps):
+        kept = CaseStore(tmp_path / str(place))
+        kept.save(straight.join.dump(), {"t.cases/0": place})
+        expected.append(taken(straight, step))
+    assert sum(map(len, expected)) > 30
+    for place in range(1, len(steps), 3):
+        before = agent()
+        for step in steps[:place]:
+            taken(before, step)
+        kept = CaseStore(tmp_path / str(max(0, place - 5) if store == "old" else place))
+        if store == "deleted":
+            kept.delete()
+        elif store == "damaged":
+            data = bytearray(kept.path.read_bytes())
+            data[len(data) // 2] ^= 1
+            kept.path.write_bytes(data)
+        elif store == "cut":
+            kept.path.write_bytes(kept.path.read_bytes()[:-5])
+        lane, stored = agent(), kept.load()
+        assert (stored is None) == (store in ("deleted", "damaged", "cut"))
+        lane.load(None if stored is None else stored.kept)
+        recall(lane, steps[0 if stored is None else stored.offsets["t.cases/0"] : place], before)
+        assert [taken(lane, step) for step in steps[place:]] == expected[place:], place
+
+
+def test_every_matured_case_is_in_one_observation_and_the_tally_stands_beside_it() -> None:
+    lane = agent()
+    found = [one for step in batches() for one in data_of(taken(lane, step))]
+    found += data_of(taken(lane, Batch([], [], [Plain("t.ticks", 0, 99, 10**6, None, b"")])))
+    tally: dict[str, int] = {}
+    for one in found:
+        for name, count in arrays(one["counts"]).get(TALLY, {}).items():
+            tally[name] = tally.get(name, 0) + int(count[0])
+    assert sum(one["n"] for one in found) == tally["joined"]
+    assert tally["joined"] + tally["unlabelled"] - tally["late"] == 200, "each case is one or the other"
+    assert {one["stage"] for one in found} == {"outcomes"}
+    assert all(tally.get(name, 0) > 0 for name in ("late", "early", "duplicate", "revised", "to_negative"))
+    assert sum(one["once"] for one in found) < tally["joined"]
+
+
+def test_decisions_become_cases_and_their_outcomes_reach_the_monitors() -> None:
+    observer, lane = Observer("t", "t.decisions", 0, CONFIGURATION, key=b"k"), agent()
+    decisions, outcomes = [], []
+    for number in range(600):
+        female, repaid = number % 2 == 0, number % 4 < 2
+        event = {
+            "specversion": "1.0",
+            "type": "governance.decision.v1",
+            "id": f"d{number}",
+            "source": "/s",
+            "subject": f"s{number}",
+            "data": {
+                "model": {"name": "credit", "version": "1"},
+                "features": {"product": "loan" if number % 3 else "card"},
+                "output": {"label": "decline" if female and number % 8 else "approve", "score": 0.5},
+            },
+        }
+        decisions.append(Plain("t.decisions", 0, number, number, None, json.dumps(event).encode()))
+        outcomes.append(outcome(number, 5_000 + number, f"d{number}", "paid" if repaid else "default"))
+    known = attributes({f"s{number}": ("female", "male")[number % 2] for number in range(600)})
+    written = collect(observer.take(known, decisions))["t.cases", 0]
+    cases = [Plain("t.cases", 0, place, 1_000, key, value) for place, (key, value, _) in enumerate(written)]
+    messages = taken(lane, Batch(cases, outcomes, [Plain("t.ticks", 0, 0, 20_000, None, b"")]))
+    assert not lane.refused
+    assert [one["n"] for one in data_of(messages)] == [250, 250, 100]
+    assess = AssessAgent("t", "t.observations", 0, CONFIGURATION)
+    records = [Plain("t.observations", 0, at, 20_000, key, value) for at, (key, value, _) in enumerate(messages)]
+    list(assess.take(records, []))
+    assert not assess.refused
+    state = assess.assessors["credit"].states["1", "opportunity"]
+    assert state["tables"] == ["sex", "sex|product=card", "sex|product=loan"]
+    assert state["watch"]["all_n"].tolist() == [[150, 150], [50, 50], [100, 100]]
+    assert state["watch"]["all_k"].tolist() == [[75, 150], [25, 50], [50, 100]]
