@@ -78,6 +78,11 @@ class Population:
         """Client's number → the groups that they really belong to; second half only."""
         return {row["id"]: _groups(row) for row in self.unseen.iter_rows(named=True)}
 
+    @property
+    def reference_groups(self) -> dict[int, Groups]:
+        """The same of the first half."""
+        return {row["id"]: _groups(row) for row in self.learnt.iter_rows(named=True)}
+
 
 def load() -> Population:
     """Everybody."""

@@ -12,27 +12,30 @@ import numpy as np
 
 from agents.columns import decision_columns
 from agents.configuration import Configuration
+from agents.monitor.attributes import group_codes
 from agents.monitor.contract import View
 from agents.monitor.intake import CALENDAR, table_of
 from agents.monitor.profiles import Profile, fit
 from agents.monitor.registry import KINDS
 from orchestration.demo import assistant, traffic
 from orchestration.demo.model import NAME, VERSION
-from orchestration.demo.population import Client
+from orchestration.demo.population import Groups, Population
 from orchestration.demo.records import Desk
 
 CHATS = 2_000
 
 
-def profiles(configuration: Configuration, desk: Desk, reference: Sequence[Client]) -> dict[str, Profile]:
+def profiles(configuration: Configuration, desk: Desk, people: Population) -> dict[str, Profile]:
     """A profile for each model, by its name."""
-    calls = {NAME: traffic.before(len(reference)), assistant.NAME: traffic.chats_before(CHATS)}
+    clients, groups = people.reference, people.reference_groups
+    calls = {NAME: traffic.before(len(clients)), assistant.NAME: traffic.chats_before(CHATS)}
     versions = {NAME: VERSION, assistant.NAME: assistant.VERSION}
-    before = Desk(desk.models, desk.assistant, reference)
+    before = Desk(desk.models, desk.assistant, clients)
     found = {}
     for model, asked in calls.items():
         events = [one.value for one in before.serve(asked, [])]
-        found[model] = _fitted(configuration, model, events, versions[model])
+        known = [groups[clients[call.client].number] for call in asked]
+        found[model] = _fitted(configuration, model, events, known, versions[model])
     return found
 
 
@@ -44,10 +47,13 @@ def profiled(configuration: Configuration, found: Mapping[str, Profile], keep: C
     return configuration.model_copy(update={"models": models})
 
 
-def _fitted(configuration: Configuration, model: str, events: Sequence[bytes], version: str) -> Profile:
+def _fitted(
+    configuration: Configuration, model: str, events: Sequence[bytes], known: Sequence[Groups], version: str
+) -> Profile:
     declaration = configuration.models[model]
     wanted = {*decision_columns(declaration), *([CALENDAR] if declaration.calendar else [])}
     (table,) = table_of(events, configuration, {model: wanted})
     rows = table.height
-    view = View(table.frame, np.zeros(rows, dtype=np.int64), 1, table.groups, table.times_ms)
+    groups = {name: group_codes(declaration, name, [one.get(name) for one in known]) for name in declaration.groups}
+    view = View(table.frame, np.zeros(rows, dtype=np.int64), 1, groups, table.times_ms)
     return fit(KINDS, view, model, declaration, version=version, source=f"{rows:,} decisions of the demo's reference")

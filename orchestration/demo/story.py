@@ -165,7 +165,7 @@ def _learn(settings: Settings, configuration: Configuration) -> tuple[Desk, Popu
     """Models, saved and read back; profiles, stored; and the configuration that names them."""
     people = population.load()
     desk = Desk(train(people, settings.data_dir / "models"), assistant.train(), people.clients)
-    found = reference.profiles(configuration, desk, people.reference)
+    found = reference.profiles(configuration, desk, people)
     return desk, people, reference.profiled(configuration, found, ProfileStore(settings.profiles_url).put)
 
 

@@ -13,12 +13,14 @@ import pytest
 
 from agents.events import SignalStatus
 from agents.monitor import Watch
+from agents.monitor.compilation import compile_monitors
+from agents.monitor.observing import Observer
 from agents.monitor.profiles import Profile
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
 from agents.records import Plain, Record, collect
 from orchestration.config_files import load
-from orchestration.demo import assistant, caught, model, population, records, reference, traffic
+from orchestration.demo import assistant, caught, model, picture, population, records, reference, traffic
 from orchestration.demo.caught import Made, Raised
 from orchestration.demo.check import Outcome, compare
 from orchestration.demo.flow import Place
@@ -251,7 +253,7 @@ def test_the_demos_policies_find_each_record_to_be_what_it_was_sent_as():
 def watched() -> tuple[list[Made], list[Raised]]:
     """The whole traffic through the library, which runs the lanes' code; offsets are those of calls."""
     calls, sent = messages(WHOLE)
-    found = reference.profiles(load(_config()), desk(), people().reference)
+    found = reference.profiles(load(_config()), desk(), people())
     configuration = reference.profiled(load(_config()), found, lambda data: Profile.of_bytes(data).digest)
     watch = Watch(configuration, profiles=found)
     assert watch.waiting == {}
@@ -332,6 +334,41 @@ def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approv
         f"{approved.position} (approve) was held because of the gap",
         f"{found.first.position} (decline) was not held because of the gap",
     )
+
+
+def test_the_picture_is_drawn_from_the_observations_and_its_last_ratio_is_the_counts(tmp_path):
+    calls, sent = messages(WHOLE)
+    whole = load(_config())
+    gap = whole.monitors[caught.GAP]
+    configuration = whole.model_copy(update={"monitors": {caught.GAP: gap}})
+    observer = Observer("demo", TOPIC, 0, configuration)
+    known = [
+        Plain("demo.attributes", 0, at, 0, key, value, ())
+        for at, (key, value) in enumerate(records.known(people().groups, records.unknown))
+    ]
+    observations: list[Record] = []
+    for start in range(0, WHOLE, 200):
+        part = sent[start : start + 200]
+        some = [Plain(TOPIC, 0, start + at, 0, one.key, one.value, one.headers) for at, one in enumerate(part)]
+        for (topic, _), written in observer.take(known, some):
+            observations += [Plain(topic, 0, 0, 0, key, value, tuple(headers)) for key, value, headers in written]
+        known = []
+    points = picture.curve(observations, compile_monitors(configuration)["credit-limit"])
+    assert [point.version for point in points] == sorted(point.version for point in points)
+    assert not any(point.alarm for point in points if point.version == VERSION)
+    assert points[-1].alarm
+    clients, groups = desk().clients, people().groups
+    rates: dict[str, list[int]] = {}
+    for call, one in zip(calls, sent, strict=True):
+        number = clients[call.client].number
+        counts = (call.version, call.kind, call.prompt) == (TUNED, "decision", "") and not records.unknown(number)
+        if counts and call.model == "credit-limit":
+            rates.setdefault(groups[number]["age_band"], []).append(one.label == "approve")
+    young, others = (np.mean(rates[band]) for band in ("under 26", "26 to 39"))
+    assert points[-1].ratio == pytest.approx(young / others, rel=0.01)
+    assert points[-1].lower < points[-1].ratio < points[-1].upper < 0.8
+    picture.draw(points, 8_000, 0.47, tmp_path / "gap.svg")
+    assert 10_000 < (tmp_path / "gap.svg").stat().st_size < 200_000
 
 
 # -- the checks --------------------------------------------------------------------------------------------------------
