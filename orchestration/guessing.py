@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from agents.errors import Misconfigured
+from orchestration.tables import ranges
 
 LABELS = ("label", "decision", "prediction", "predicted", "predicted_label", "pred", "y_pred", "yhat", "answer", "verdict",
           "approved", "approval", "result", "output")  # fmt: skip
@@ -88,7 +89,9 @@ def guess(
     found.others = {OTHERS[plain(one)]: one for one in free if plain(one) in OTHERS}
     _identities(found, frame, free)
     taken = found.roles()
-    chosen = groups if groups is not None else [one for one in free if one not in taken and is_protected(one)]
+    chosen = groups
+    if chosen is None:
+        chosen = [one for one in free if one not in taken and is_protected(one) and _names_groups(frame[one])]
     for name in chosen:
         found.groups[name] = groups_of(frame[name])
     found.groups = {name: values for name, values in found.groups.items() if values}
@@ -116,11 +119,19 @@ def is_protected(name: str) -> bool:
     return name.startswith("groups.") or any(word in PROTECTED for word in plain(name).split("_"))
 
 
+def _names_groups(column: pl.Series) -> bool:
+    """False for numbers that measure something, as in `years_married`; an age in numbers has bands."""
+    if not column.dtype.is_numeric() or "age" in plain(column.name).split("_"):
+        return True
+    return plain(column.name) in PROTECTED or column.n_unique() <= 3
+
+
 def groups_of(column: pl.Series) -> list[str]:
-    """Its groups, most frequent first: bands for many numbers; empty where it has too many values."""
+    """Its groups in order: bands for an age in numbers; empty where it has too many values."""
     values = column.drop_nulls()
-    if values.dtype.is_numeric() and values.n_unique() > MOST_GROUPS:
-        return list(BANDS)
+    if values.dtype.is_numeric() and "age" in plain(column.name).split("_") and values.n_unique() > len(BANDS):
+        inside = [(values >= lowest) & (values < beyond) for _, lowest, beyond in ranges(BANDS)]
+        return [name for name, rows in zip(BANDS, inside, strict=True) if rows.any()]
     counts = values.cast(pl.String).value_counts(sort=True)
     found = [str(one) for one in counts[column.name].to_list()]
     return sorted(found) if 2 <= len(found) <= MOST_GROUPS else []

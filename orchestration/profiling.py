@@ -13,6 +13,7 @@ from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured
 from agents.monitor.contract import Monitor, View
 from agents.monitor.intake import CALENDAR, Table, table_of
+from agents.monitor.matured import OUTCOME
 from agents.monitor.profiles import Profile, fit
 from agents.monitor.subjects import Subjects
 from orchestration.tables import Rows
@@ -45,7 +46,7 @@ def fitted(
     if table is None:
         raise Misconfigured(f"there is no decision of {model!r} in {source or 'the data'}")
     if outcome is not None:
-        table = _with_outcome(table, rows, outcome)
+        table = _with_outcome(table, rows, outcome, declaration)
     versions = sorted(set(table.versions))
     if version is not None:
         if version not in versions:
@@ -79,13 +80,21 @@ def view_of(table: Table, declaration: Model) -> View:
     return View(table.frame, stretch, 1, table.groups, clock, once)
 
 
-def _with_outcome(table: Table, rows: Rows, name: str) -> Table:
+def _with_outcome(table: Table, rows: Rows, name: str, declaration: Model) -> Table:
+    """With a column `outcome` as monitors see it: 1 for a positive one, 0 for another, null where it is not known."""
     if not isinstance(rows, pl.DataFrame) or name not in rows.columns:
         raise Misconfigured(f"there is no column {name!r} for --outcome; events carry none, give a table")
-    outcomes = rows[name].cast(pl.String)
-    if len(outcomes) != table.height:
+    if rows.height != table.height:
         raise Misconfigured("--outcome needs a table with decisions of one model only")
-    return replace(table, frame=table.frame.with_columns(outcomes.alias("outcome")))
+    signs = {known: float(one.positive) for known, one in declaration.outcomes.items()}
+    found = rows[name].cast(pl.String).replace_strict(signs, default=None, return_dtype=pl.Float64)
+    if found.null_count() == table.height:
+        told = ", ".join(str(one) for one in rows[name].unique().head(5).to_list())
+        raise Misconfigured(
+            f"no value of {name!r} ({told}) is a declared outcome; declare them, for example "
+            "outcomes: {repaid: {positive: true}, defaulted: {}}"
+        )
+    return replace(table, frame=table.frame.with_columns(found.alias(OUTCOME)))
 
 
 def _only(versions: Collection[str]) -> str | None:

@@ -138,7 +138,7 @@ def close_call(frame: pl.DataFrame, guess: Guess) -> tuple[float, float] | None:
     up = float(yes.median() or 0) > float(no.median() or 0)  # type: ignore[arg-type]
     upper, lower = (yes, no) if up else (no, yes)
     cut = (float(upper.quantile(0.01) or 0) + float(lower.quantile(0.99) or 0)) / 2
-    width = 0.05 * float((scores.quantile(0.99) or 0) - (scores.quantile(0.01) or 0))
+    width = 0.02 * float((scores.quantile(0.99) or 0) - (scores.quantile(0.01) or 0))
     if width <= 0:
         return None
     digits = max(0, 2 - math.floor(math.log10(width)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from orchestration.decision_file import Progress, batches
 Rows = pl.DataFrame | list[Plain]
 FORMATS = "CSV, TSV, Parquet or NDJSON"
 _LONGEST = 64 * 1024 * 1024
-_RANGE = re.compile(r"under (-?\d+(?:\.\d+)?)|(-?\d+(?:\.\d+)?) (?:to -?\d+(?:\.\d+)?|and over)")
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_RANGE = re.compile(rf"under {_NUMBER}|{_NUMBER} to {_NUMBER}|{_NUMBER} and over")
 
 
 def read(path: Path, progress: Progress = lambda share: None) -> Rows:
@@ -92,25 +94,33 @@ def banded(frame: pl.DataFrame, configuration: Configuration) -> pl.DataFrame:
             if column is None or not edges or not frame[column].dtype.is_numeric():
                 continue
             value, found = pl.col(column).cast(pl.Float64).fill_nan(None), pl.lit(None, dtype=pl.String)
-            for name, lowest in edges:  # the last range that begins at or below the value
-                found = pl.when(value >= lowest).then(pl.lit(name)).otherwise(found)
+            for name, lowest, beyond in edges:
+                found = pl.when((value >= lowest) & (value < beyond)).then(pl.lit(name)).otherwise(found)
             frame = frame.with_columns(found.alias(f"groups.{attribute}"))
     return frame
 
 
-def ranges(groups: Sequence[str]) -> list[tuple[str, float]]:
-    """Names and lower ends of groups that are ranges, ascending; empty where one of them is none.
+def ranges(groups: Sequence[str]) -> list[tuple[str, float, float]]:
+    """Groups that are ranges: name, lower end, and the first value beyond; empty where one of them is none.
+
+    `30 to 44` holds 44.9 too: such ends are years, say, that somebody has completed.
 
     >>> ranges(["under 30", "30 to 44", "45 and over"])
-    [('under 30', -inf), ('30 to 44', 30.0), ('45 and over', 45.0)]
+    [('under 30', -inf, 30.0), ('30 to 44', 30.0, 45.0), ('45 and over', 45.0, inf)]
     """
     found = []
     for group in groups:
         matched = _RANGE.fullmatch(group)
         if matched is None:
             return []
-        found.append((group, float("-inf") if matched[1] is not None else float(matched[2])))
-    return sorted(found, key=lambda one: one[1])
+        under, start, end, over = (None if one is None else float(one) for one in matched.groups())
+        if under is not None:
+            found.append((group, -inf, under))
+        elif over is not None:
+            found.append((group, over, inf))
+        elif start is not None and end is not None:
+            found.append((group, start, end + 1))
+    return found
 
 
 def flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:

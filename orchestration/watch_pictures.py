@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from agents.events import SignalData, SignalStatus
 from agents.monitor.compilation import Watched
-from orchestration.watch_report import drifting
+from orchestration.watch_report import drifting, feature_of
 from orchestration.watching import EFFECTS, Findings, Key
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -172,10 +172,10 @@ def _drift(findings: Findings) -> Figure:
     rows = drifting(findings.final)
     version = rows[-1].version
     rows = sorted((one for one in rows if one.version == version), key=lambda one: one.estimate or 0.0)[-25:]
-    figure = Figure(figsize=(9, 1.8 + 0.32 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9, 1.7 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()
     colours = {SignalStatus.ALARM: COLOURS[1], SignalStatus.WARN: "#E69F00"}
-    axes.barh([str(one.group) for one in rows], [one.estimate or 0.0 for one in rows],
+    axes.barh([feature_of(one) for one in rows], [one.estimate or 0.0 for one in rows],
               color=[colours.get(one.status, COLOURS[0]) for one in rows], height=0.7)  # fmt: skip
     axes.grid(axis="y", visible=False)
     for at, word in ((0.1, "moderate"), (0.25, "major")):

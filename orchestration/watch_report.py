@@ -173,15 +173,18 @@ def drift_table(findings: Findings) -> Table:
         table.add_column(name)
     for one in found[:MOST_DRIFT]:
         status = f"[{STATUS.get(one.status.value, 'dim')}]{one.status.value}[/]"
-        table.add_row(
-            escape(one.group or "all"), escape(one.version), f"{one.estimate:.3f}", status, escape(one.monitor)
-        )
+        table.add_row(escape(feature_of(one)), escape(one.version), f"{one.estimate:.3f}", status, escape(one.monitor))
     return table
 
 
 def drifting(final: Sequence[SignalData]) -> list[SignalData]:
     """Judgements that are a population stability index of one feature."""
     return [one for one in final if one.metric == "psi" and one.estimate is not None and one.group is not None]
+
+
+def feature_of(one: SignalData) -> str:
+    """What has drifted, by its own name."""
+    return (one.group or "all").removeprefix("feature=").removeprefix("pair=")
 
 
 def _of_groups(final: Sequence[SignalData]) -> Iterator[SignalData]:

@@ -159,7 +159,8 @@ class Watching:
         found: dict[str, Profile] = {}
         for model, watched in self.watch.watched.items():
             if any(one.ready is not None for one in watched.monitors):
-                found[model] = fitted(rows, self.watch.configuration, model, self.kinds, source=self.source)
+                used = {one.kind: self.kinds[one.kind] for one in watched.monitors}
+                found[model] = fitted(rows, self.watch.configuration, model, used, source=self.source)
         self.watch.compare_with(found)
         self.findings.profiles, self.findings.reference = found, len(rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +20,15 @@ from orchestration.guessing import Guess, guess, labels_of
 from orchestration.settings import Settings
 from orchestration.starter import Starter, text_of
 
-STARTERS = ("disparate_impact", "data_drift", "behaviour", "anomaly", "strangers", "prompt_risk")
-"""Kinds that a first configuration has, where they can watch the model."""
+STARTERS: Mapping[str, Callable[[Guess, Model, int], bool]] = {
+    "disparate_impact": lambda guess, model, rows: bool(guess.groups),
+    "data_drift": lambda guess, model, rows: bool(guess.features),
+    "behaviour": lambda guess, model, rows: len(model.versions) > 1,
+    "anomaly": lambda guess, model, rows: rows >= 20_000,
+    "strangers": lambda guess, model, rows: bool(model.callers),
+    "prompt_risk": lambda guess, model, rows: model.kind == "generation",
+}
+"""Kinds that a first configuration has, and when: each takes a part of the budget, so none that has nothing to say."""
 
 
 def init(
@@ -81,8 +88,10 @@ def _starter(given: sample.Sample, found: Guess, model: str | None) -> Starter:
     declaration = Model.model_validate(declared)
     fits = [
         name
-        for name in STARTERS
-        if (kind := kinds().get(name)) and kind.applies(declaration, kind.options_type()) is None
+        for name, sensible in STARTERS.items()
+        if (kind := kinds().get(name)) is not None
+        and sensible(found, declaration, frame.height)
+        and kind.applies(declaration, kind.options_type()) is None
     ]
     name = model or given.model
     return Starter(

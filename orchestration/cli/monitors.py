@@ -18,6 +18,7 @@ from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured
 from agents.monitor.compilation import Watched, find_monitors
 from agents.monitor.contract import Budget, Monitor
+from agents.monitor.drift import PAIRS, DataDrift
 from agents.monitor.impact import DisparateImpact
 from agents.monitor.intake import table_of
 from orchestration import tables
@@ -111,12 +112,10 @@ def plan(
                 if isinstance(one, DisparateImpact):
                     groups = list(_groups(one, configuration, rows, share, rate))
                     _plan_groups(console, one, groups, pace, horizon)
-                elif one.kind == "data_drift":
+                elif isinstance(one, DataDrift):
                     _plan_drift(console, one, pace, horizon)
                 report(done / len(watched.monitors))
-        others = [
-            one.name for one in watched.monitors if not (isinstance(one, DisparateImpact) or one.kind == "data_drift")
-        ]
+        others = [one.name for one in watched.monitors if not isinstance(one, DisparateImpact | DataDrift)]
         if others:
             console.print(f"[dim]{escape(model)}: no plan for {escape(', '.join(others))}[/dim]", soft_wrap=True)
 
@@ -206,12 +205,12 @@ def _plan_groups(console: Console, monitor: DisparateImpact, groups: list[_Group
         console.print(escape(first), soft_wrap=True)
 
 
-def _plan_drift(console: Console, monitor: Monitor, pace: float, horizon: int) -> None:
-    numeric = [name for name, one in monitor.setting.declaration.features.items() if one.type == "numeric"]
-    if not numeric or not monitor.setting.share:
+def _plan_drift(console: Console, monitor: DataDrift, pace: float, horizon: int) -> None:
+    if not monitor.setting.share:
         return
     weight = DAY_MS / pace if monitor.setting.budget.unit == "ms" else 1.0
-    needed = monitor.limit / (monitor.setting.share * 0.5 / len(monitor.setting.declaration.features))
+    part = (1 - PAIRS) / max(len(monitor.setting.declaration.features), 1)
+    needed = monitor.limit / (monitor.setting.share * part)
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("one numeric feature moves")
     table.add_column("noticed after a median (9 in 10 within)")
