@@ -52,7 +52,7 @@ class Shapes:
 
     def observe(self, view: View) -> dict[str, Ints]:
         """By part of the day: bins of all columns, flat as Binning has them, (stretches, bins)."""
-        codes = self.binning.codes({name: view.frame[COLUMNS[name]] for name in self.names})
+        codes = _codes(self.binning, {name: view.frame[COLUMNS[name]] for name in self.names})
         part = _part(view.times_ms, self.parts)
         found = {}
         for one in np.unique(part).tolist():
@@ -159,6 +159,12 @@ def _edges(binning: Binning, row: int) -> Floats:
     return bins.edges
 
 
+def _codes(binning: Binning, columns: Mapping[str, pl.Series]) -> list[Ints]:
+    """Places in flat counts, a column each."""
+    bins = zip(binning.names, binning.bins, binning.starts, strict=True)
+    return [one.codes(columns[name]) + start for name, one, start in bins]
+
+
 def _part(times_ms: Ints, parts: int) -> Ints:
     return np.asarray(times_ms // (86_400_000 // parts) % parts)
 
@@ -176,7 +182,7 @@ def fitted(view: View) -> tuple[State | None, list[str]]:
     counted = {parts: np.bincount(hours * parts // PARTS[0]) for parts in PARTS}
     parts = next(one for one in PARTS if one == 1 or np.median(counted[one][counted[one] > 0]) >= LEAST)
     flat = np.zeros((parts, binning.size), dtype=np.int64)
-    for row in binning.codes(columns):
+    for row in _codes(binning, columns):
         np.add.at(flat, (_part(view.times_ms, parts), row), 1)
     tails = []
     for name, place in zip(binning.names, range(len(binning.names)), strict=True):
