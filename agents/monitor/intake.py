@@ -142,7 +142,8 @@ def _of_column(name: str, values: Any) -> pl.Series:
     if kind == "f":
         return pl.Series(name, values.to_numpy()).fill_nan(None)
     if kind == "M":
-        return pl.Series(name, values.to_numpy().astype("datetime64[ms]"))
+        utc = values if getattr(values.dtype, "tz", None) is None else values.dt.tz_convert(None)
+        return pl.Series(name, utc.to_numpy().astype("datetime64[ms]"))
     return pl.Series(name, [None if one is None or one != one else one for one in values.tolist()], strict=False)
 
 
