@@ -7,7 +7,7 @@ version or score band: a feature in its condition would pick people by what may 
 
 from __future__ import annotations
 
-from agents.configuration import Configuration, Rule
+from agents.configuration import Configuration, Model, Rule
 from agents.policy.columns import signal_of
 from agents.policy.conditions import Condition, place_of
 from agents.policy.problems import Key, Problem
@@ -41,43 +41,44 @@ def fair(
     declaration = configuration.models[model]
     if declaration.domain not in DOMAINS:
         return []
-    groups = {name.casefold(): name for name in declaration.groups}
+    namesakes = _namesakes(declaration)
     problems = []
     for name, offset in zip(reason.columns, reason.offsets, strict=True):
-        if _last(name) in groups and name.startswith(_FEATURES):
+        if name in namesakes:
+            told = f"{name} has the name of a protected attribute of model {model} ({namesakes[name]})"
             mend = "leave it out: reasons go to people who review single cases"
-            problems.append(Problem((*path, "reason"), _protected(name, model, groups), mend, offset))
-    if condition is None:
-        return problems
-    about = sorted(
-        name
-        for name in condition.columns
-        if name.startswith("signals.") and _kind(configuration, signal_of(name)[0]) in GROUP_KINDS
-    )
-    for name in sorted(condition.columns):
-        if _last(name) in groups and name.startswith(_FEATURES):
+            problems.append(Problem((*path, "reason"), told, mend, offset))
+    about = _about_groups(configuration, condition)
+    for name in sorted(condition.columns) if condition is not None else ():
+        if name in namesakes:
+            told = f"{name} has the name of a protected attribute of model {model} ({namesakes[name]})"
             mend = "condition on the version, a score band or everything; a monitor watches the groups"
-            problems.append(Problem((*path, "when"), _protected(name, model, groups), mend, place_of(rule.when, name)))
         elif about and name not in EVERYBODY and not name.startswith(_AROUND):
             told = (
                 f"{about[0]} is about groups of people, and {name} could stand for one: in {declaration.domain} "
                 f"(model {model}) such a rule would treat people differently by group"
             )
             mend = "condition on version, score band or everything, as in `holds all declines of version 2`"
-            problems.append(Problem((*path, "when"), told, mend, place_of(rule.when, name)))
+        else:
+            continue
+        problems.append(Problem((*path, "when"), told, mend, place_of(rule.when, name)))
     return problems
 
 
-_FEATURES = ("features.", "feature_attributions.")
+def _namesakes(declaration: Model) -> dict[str, str]:
+    """Columns of features that are called like a protected attribute, upper and lower case aside; and the attribute."""
+    groups = {name.casefold(): name for name in declaration.groups}
+    return {
+        f"{kind}.{feature}": groups[feature.casefold()]
+        for feature in declaration.features
+        if feature.casefold() in groups
+        for kind in ("features", "feature_attributions")
+    }
 
 
-def _last(name: str) -> str:
-    return name.partition(".")[2].casefold()
-
-
-def _protected(name: str, model: str, groups: dict[str, str]) -> str:
-    return f"{name} has the name of a protected attribute of model {model} ({groups[_last(name)]})"
-
-
-def _kind(configuration: Configuration, monitor: str) -> object:
-    return configuration.monitors.get(monitor, {}).get("kind", monitor)
+def _about_groups(configuration: Configuration, condition: Condition | None) -> list[str]:
+    """The columns of signals about groups that a condition reads."""
+    read = sorted(name for name in condition.columns if name.startswith("signals.")) if condition is not None else []
+    monitors = {name: signal_of(name)[0] for name in read}
+    kinds = {name: configuration.monitors.get(one, {}).get("kind", one) for name, one in monitors.items()}
+    return [name for name in read if str(kinds[name]) in GROUP_KINDS]

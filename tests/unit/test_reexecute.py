@@ -18,13 +18,23 @@ from agents.audit.proof import VerdictId
 from agents.audit.tiles import LogState
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
-from agents.events import ConfigurationData, ConfigurationEvent, Safeguard, SafeguardData
+from agents.events import (
+    ConfigurationData,
+    ConfigurationEvent,
+    Safeguard,
+    SafeguardData,
+    Signal,
+    SignalData,
+    SignalStatus,
+)
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
+from agents.policy.times import iso
 from agents.records import Plain, collect
 from orchestration import keys
 from orchestration.archive import Archive, Expired
 from orchestration.cli.main import command
+from orchestration.evidence_topic import stored_records
 from orchestration.log_store import LogStore
 from orchestration.reexecute import NotReproducible, Reexecuted, reexecute
 from tests.unit.test_replay import configuration, decision
@@ -46,8 +56,8 @@ class Lane:
         self.agent: PolicyAgent | None = None
         self.offset = 0
 
-    def stand(self, short: str, key: str, value: bytes | None) -> None:
-        record = Plain(f"gim.{short}", 0, self.next[short], 0, key.encode(), value)
+    def stand(self, short: str, key: str, value: bytes | None, at: int = 0) -> None:
+        record = Plain(f"gim.{short}", 0, self.next[short], at, key.encode(), value)
         self.next[short] += 2  # its transaction's marker takes an offset
         self.standing, refused = self.standing.fold(short, [record])
         assert not refused
@@ -126,6 +136,99 @@ def test_it_is_judged_by_what_stood_then_and_not_by_what_stands_now(lane):
     assert [one.verdict.data.effect for one in found] == ["allow", "hold", "hold"]
     assert [one.verdict.data.as_of.config for one in found] == [1, 3, 3]
     assert [one.verdict.data.as_of.safeguards for one in found] == [0, 0, 1]
+
+
+MINUTE = 60_000
+
+
+def watching(*rules: dict[str, Any], clock: str = "broker") -> Configuration:
+    """A configuration whose rules read the signals of a monitor."""
+    limit = {"features": {"x": "numeric"}, "versions": ["1"], "clock": clock, "mode": "gate"}
+    listed = [{"id": f"r{number}", "effect": "hold", **rule} for number, rule in enumerate(rules)]
+    document = {"models": {"limit": limit}, "monitors": {"gap": {"kind": "parity"}}}
+    return Configuration.model_validate({**document, "policies": [{"policy": "p", "rules": listed}]})
+
+
+def say(lane: Lane, status: SignalStatus | None, clock_ms: int, group: str | None = None, **more: Any) -> None:
+    """A signal, or its removal."""
+    key = json.dumps(["limit", "1", "gap", None, group], separators=(",", ":"))
+    if status is None:
+        lane.stand("signals", key, None, clock_ms)
+        return
+    data = SignalData(
+        model="limit",
+        version="1",
+        monitor="gap",
+        group=group,
+        status=status,
+        clock_ms=clock_ms,
+        since_ms=clock_ms,
+        **more,
+    )
+    event = Signal(id=f"s{lane.next['signals']}", source="/m", data=data)
+    lane.stand("signals", key, event.model_dump_json(exclude_none=True).encode(), clock_ms + 500)
+
+
+ALARM = "signals.gap.status = 'alarm'"
+
+
+@pytest.mark.parametrize("clock", ["broker", "event"])
+def test_a_verdict_that_used_signals_comes_out_the_same_waiting_and_lingering_rules_included(lane, clock):
+    lane.apply(
+        watching({"when": ALARM, "for": "5m"}, {"when": ALARM, "keep_firing_for": "10m"}, {"when": ALARM}, clock=clock)
+    )
+
+    def judged(*minutes: int) -> list[VerdictId]:
+        decisions = [decision(minute, time=iso(minute * MINUTE)) for minute in minutes]
+        return lane.judge(decisions, times=[minute * MINUTE for minute in minutes])
+
+    say(lane, SignalStatus.OK, 0)
+    (calm,) = judged(2)
+    say(lane, SignalStatus.ALARM, 3 * MINUTE, estimate=0.6)
+    (fresh, stood) = judged(4, 8)
+    say(lane, SignalStatus.OK, 9 * MINUTE)
+    (lingers, over) = judged(10, 20)
+    say(lane, SignalStatus.ALARM, 30 * MINUTE)
+    verdicts = [calm, fresh, stood, lingers, over]
+    found = [lane.again(one) for one in verdicts]
+    assert [one.identical and not one.remarks for one in found] == [True] * 5
+    reasons = [[reason.rule for reason in one.verdict.data.reasons] for one in found]
+    assert reasons == [[], ["p/r1", "p/r2"], ["p/r0", "p/r1", "p/r2"], ["p/r1"], []]
+    assert [one.verdict.data.as_of.signals for one in found] == [1, 3, 3, 5, 5]
+
+
+said = st.tuples(st.sampled_from([None, "a"]), st.sampled_from([None, *list(SignalStatus)[2:]]))
+rule = st.fixed_dictionaries({"for": st.sampled_from([0, 60, 300]), "keep_firing_for": st.sampled_from([0, 60, 300])})
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.one_of(said, st.integers(1, 3), st.lists(rule, min_size=1, max_size=2)), max_size=14))
+def test_whatever_signals_and_rules_came_in_between_the_verdicts_come_out_the_same(tmp_path_factory, steps):
+    """A lane that meets a rule that looks further back reads its signals again, as a lane on Kafka does."""
+    lane = Lane(tmp_path_factory.mktemp("lane"))
+    lane.apply(watching({"when": ALARM}))
+    now, verdicts, records = 0, [], []
+    for step in steps:
+        now += MINUTE
+        if isinstance(step, int):
+            verdicts += lane.judge([decision(lane.offset)] * step, times=[now + n for n in range(step)])
+        elif isinstance(step, tuple):
+            before = lane.next["signals"]
+            say(lane, step[1], now, step[0])
+            records += list(stored(lane, before))
+        else:
+            lane.apply(watching(*({"when": ALARM, **one} for one in step)))
+            if lane.standing.forgetful:
+                lane.standing, _refused = lane.standing.unread().fold("signals", records)
+    for verdict in verdicts:
+        found = lane.again(verdict)
+        assert (found.recorded, found.differences) == (found.again, ())
+
+
+def stored(lane: Lane, since: int) -> Iterable[Plain]:
+    """The audited records of signals from an offset on."""
+    log = origin("gim", "signals", 0)
+    return [one for one in stored_records(lane.store.read, log, lane.logs[log].size) if one.offset >= since]
 
 
 def test_a_duplicate_window_that_began_anew_is_followed(lane):

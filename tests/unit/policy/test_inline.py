@@ -10,6 +10,7 @@ from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.policy.standing import Standing
 from agents.policy.testing import explain, run_tests
+from agents.records import Plain
 from orchestration.cli.policy import app
 from orchestration.config_files import load
 
@@ -154,6 +155,37 @@ def test_policy_test_names_a_failing_rule_and_ends_with_status_1(tmp_path):
 def test_policy_test_without_any_test_is_a_failure(tmp_path):
     (tmp_path / "g.yaml").write_text("models: {m: {}}\n")
     assert run("test", tmp_path).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("when", "given", "got"),
+    [
+        ("signals.drift.status = 'alarm'", {"signals.drift.status": "alarm"}, "hold"),
+        ("signals.drift.status = 'alarm'", {"signals": {"drift": {"status": "ok"}}}, "allow"),
+        ("signals.drift.estimate > 1", {"signals.drift.status": "alarm"}, "unknown"),
+        ("signals.drift.estimate > 1", {}, "allow"),  # a signal that is not there has not stood for so long
+        ("signals.drift.status = 'none'", {}, "allow"),
+        ("signals.drift.status = 'alarm' AND features.x > 1", {"signals.drift.status": "alarm"}, "unknown"),
+    ],
+)
+@pytest.mark.parametrize("lasts", [{"for": "5m"}, {"keep_firing_for": "5m"}])
+def test_what_a_test_gives_has_stood_long_enough_for_a_rule_that_waits(when, given, got, lasts):
+    rule = {"id": "r", "when": when, "effect": "hold", **lasts, "tests": [{"given": given, "expect": got}]}
+    (result,) = run_tests(configuration(rule))
+    assert result.got == got
+
+
+def test_an_explanation_says_that_a_rule_waits():
+    chosen = configuration({"id": "r", "when": "signals.drift.status = 'alarm'", "effect": "hold", "for": "5m"})
+    data = {"model": "m", "version": "1", "monitor": "drift", "status": "alarm", "clock_ms": 0}
+    event = {"specversion": "1.0", "id": "s", "source": "/m", "type": "governance.signal.v1", "data": data}
+    record = Plain("gim.signals", 0, 0, 0, b'["m","1","drift",null,null]', json.dumps(event).encode())
+    standing, _ = Standing.of(chosen).fold("signals", [record])
+    row = {"model.name": "m", "model.version": "1", "caller": "a", "features.x": 1.0, "event_time_ms": 0}
+    early, late = (explain(standing, {**row, "broker_time_ms": time}) for time in (299_999, 300_000))
+    assert (early.effect, early.rules[0].outcome) == ("allow", "no match")
+    assert early.rules[0].waits == "its condition by itself says true now; for: 300s looks back at the signals"
+    assert (late.effect, late.rules[0].outcome, late.rules[0].waits) == ("hold", "matched", "")
 
 
 DECISION = {

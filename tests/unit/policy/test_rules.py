@@ -33,6 +33,8 @@ def judge(standing, *rows, model="m"):
     frame = pl.DataFrame(
         {
             "features.x": pl.Series([row.get("x") for row in rows], dtype=pl.Float64),
+            "output.label": pl.Series([row.get("label") for row in rows], dtype=pl.String),
+            "event_time_ms": pl.Series([row.get("time", 0) for row in rows], dtype=pl.Int64),
             "caller": pl.Series([row.get("caller") for row in rows], dtype=pl.String),
             "purpose": pl.Series([row.get("purpose") for row in rows], dtype=pl.String),
             "model.version": pl.Series([row.get("version", "1") for row in rows], dtype=pl.String),
@@ -224,6 +226,37 @@ def test_lag_grows_while_no_watermark_comes():
     around = Circumstances(watermarks={"m": (500.0, 1000)})
     standing = Standing(base.configuration, base.digest, base.rules, circumstances=around)
     assert judge(standing, {"broker": 2000}, {"broker": 20_000}) == [[], ["p/late hold matched"]]
+
+
+def test_a_rule_can_act_when_monitors_lag_or_never_spoke():
+    """The example of docs/policies.md."""
+    rules = [rule("blind", "monitor.lag_ms > 60000 AND output.label = 'decline'", "hold")]
+    base = Standing.of(configuration(policy(*rules)))
+    assert judge(base, {"label": "decline"}, {"label": "approve"}) == [["p/blind hold unknown"], []]
+    standing = Standing(
+        base.configuration, base.digest, base.rules, circumstances=Circumstances(watermarks={"m": (500.0, 1000)})
+    )
+    rows = [{"broker": broker, "label": label} for broker in (2000, 70_000) for label in ("decline", "approve")]
+    assert judge(standing, *rows) == [[], [], ["p/blind hold matched"], []]
+
+
+def test_a_signal_says_how_long_its_status_has_stood_on_what_it_rests_and_since_when():
+    rules = [
+        rule("held", "signals.drift.held_ms >= 4000", "hold", on_unknown="log"),
+        rule("thin", "signals.drift.coverage < 0.5", "hold", on_unknown="log"),
+        rule("old", "event_time_ms - signals.drift.onset_ms > 0", "hold", on_unknown="log"),
+    ]
+    base = Standing.of(configuration(policy(*rules), monitors={"drift": {}}))
+
+    def said(time, **more):
+        told = Circumstances(signals=signals(({"clock_ms": 9000, **more}, 9500)))
+        standing = Standing(base.configuration, base.digest, base.rules, circumstances=told)
+        return judge(standing, {"time": time})
+
+    assert said(8999, since_ms=5000, coverage=0.4, onset_ms=9000) == [["p/thin hold matched"]]
+    assert said(9000, since_ms=5000, coverage=0.6, onset_ms=9000) == [["p/held hold matched"]]
+    assert said(9001, since_ms=9002, coverage=0.6, onset_ms=9000) == [["p/old hold matched"]]  # never negative
+    assert said(9000) == [["p/held log unknown", "p/thin log unknown", "p/old log unknown"]]
 
 
 def test_the_catch_all_judges_by_the_name_that_the_decision_says():
