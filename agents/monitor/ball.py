@@ -109,9 +109,10 @@ class Ball:
         with np.errstate(divide="ignore"):
             slack = np.where(size > 1, chi2.ppf(0.99, np.maximum(size - 1, 1)), np.inf) / self.n_ref
         self.delta: Floats = np.sqrt(psi_tol + slack)
-        q = np.stack([_alternatives(layout, pi) for pi in self.pi])
-        self.fixed = q.shape[2]
-        factors, active = self._factors(q)
+        factors, active = self._factors(np.stack([_alternatives(layout, pi) for pi in self.pi]))
+        laid = active.any(axis=(0, 1))  # bets that no feature has a use for cost nothing
+        factors, active = factors[:, :, laid], active[:, :, laid]
+        self.fixed = int(laid.sum())
         self._table = np.ascontiguousarray(factors.transpose(1, 0, 3, 2))
         self._log_weight = _weights(np.asarray(active.any(axis=0)), len(HALF_LIVES))
         equal = np.full(self.features, 1.0 / max(self.features, 1))

@@ -7,7 +7,7 @@ values or levels first, then new ones (categorical only), missing last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -26,6 +26,8 @@ AGAIN = 5
 """… if it is there so many times."""
 SLIVER = 0.005
 """What lies between such a value and the next edge is counted with it if its share is smaller."""
+COMPARED = 24
+"""Up to so many bins, codes are counted rather than searched."""
 LEVELS = 20
 """Levels of a categorical feature with a bin of their own."""
 
@@ -41,7 +43,7 @@ class NumericBins:
     def _searched(self) -> Floats:
         return np.append(self.edges, np.nan)  # NaN is searched past every number
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many bins, the missing one included."""
         return len(self.edges) + 2
@@ -53,8 +55,7 @@ class NumericBins:
 
     def codes(self, values: pl.Series) -> Ints:
         """Each value's bin."""
-        numbers = values if values.dtype == pl.Float64 else values.cast(pl.Float64, strict=False)
-        return np.asarray(self._searched.searchsorted(numbers.to_numpy(), side="right"))
+        return np.asarray(self._searched.searchsorted(floats(values), side="right"))
 
     def label(self, place: int) -> str:
         """The bin in words.
@@ -88,7 +89,7 @@ class LevelBins:
     def _places(self) -> dict[str | None, int]:
         return {**{name: place for place, name in enumerate(self.levels)}, None: len(self.levels) + 1}
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many bins, those for others and for what is missing included."""
         return len(self.levels) + 2
@@ -109,6 +110,14 @@ class LevelBins:
 
 
 Bins = NumericBins | LevelBins
+
+
+def floats(values: pl.Series) -> Floats:
+    """As an array; null, and what is no number, is NaN."""
+    found = values.to_numpy()
+    if found.dtype.kind in "fiu":
+        return np.asarray(found, dtype=np.float64)
+    return np.asarray(values.cast(pl.Float64, strict=False).to_numpy())
 
 
 def fit_numeric(values: pl.Series) -> NumericBins:
@@ -153,23 +162,56 @@ class Binning:
     @cached_property
     def starts(self) -> Ints:
         """Where each column's bins begin in flat counts."""
-        sizes = np.array([one.size for one in self.bins], dtype=np.int64)
-        return np.cumsum(sizes) - sizes
+        return np.cumsum(self._sizes) - self._sizes
+
+    @cached_property
+    def _sizes(self) -> Ints:
+        return np.array([one.size for one in self.bins], dtype=np.int64)
 
     @cached_property
     def layout(self) -> Layout:
         """What the bins mean."""
         return Layout.of([one.kind for one in self.bins])
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many bins in all."""
         return sum(one.size for one in self.bins)
 
-    def codes(self, columns: Mapping[str, pl.Series]) -> Ints:
-        """Places in flat counts, (columns, rows)."""
-        found = [one.codes(columns[name]) for name, one in zip(self.names, self.bins, strict=True)]
-        return np.stack(found) + self.starts[:, None] if found else np.zeros((0, 0), dtype=np.int64)
+    @cached_property
+    def _compared(self) -> tuple[Ints, Floats, list[int]]:
+        """Numeric columns with few edges, these, padded with NaN, and the other columns.
+
+        To count the edges below is quicker than to search among them."""
+        rows = [row for row, one in enumerate(self.bins) if isinstance(one, NumericBins) and one.size <= COMPARED]
+        edges = np.full((len(rows), COMPARED), np.nan)
+        for place, row in enumerate(rows):
+            mine = self.bins[row]
+            if isinstance(mine, NumericBins):
+                edges[place, : len(mine.edges)] = mine.edges
+        others = sorted(set(range(len(self.bins))) - set(rows))
+        return np.array(rows, dtype=np.int64), edges[:, ~np.isnan(edges).all(axis=0)], others
+
+    def codes(self, columns: Sequence[pl.Series]) -> Ints:
+        """Places in flat counts, (columns, rows), of `columns` in the order of `names`."""
+        height = len(columns[0]) if columns else 0
+        found = np.empty((len(columns), height), dtype=np.int64)
+        rows, edges, others = self._compared
+        numbers = np.empty((len(rows), height))
+        for place, row in enumerate(rows):
+            numbers[place] = floats(columns[row])
+        below = np.zeros(numbers.shape, dtype=np.uint8)
+        passed = np.empty(numbers.shape, dtype=np.bool_)
+        for edge in edges.T:
+            np.greater_equal(numbers, edge[:, None], out=passed)
+            below += passed.view(np.uint8)
+        missing = np.isnan(numbers)
+        if missing.any():
+            below = np.where(missing, (self._sizes[rows] - 1).astype(np.uint8)[:, None], below)
+        found[rows] = below + self.starts[rows][:, None]
+        for row in others:
+            np.add(self.bins[row].codes(columns[row]), self.starts[row], out=found[row])
+        return found
 
     def padded(self, flat: Ints) -> Ints:
         """Flat counts (…, size) as (…, columns, bins), which a Ball takes."""

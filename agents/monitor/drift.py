@@ -19,7 +19,7 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.ball import SOURCE, Ball, Effects
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.drift_profile import EXTRA, Reference, columns_of, fit_section, listed
+from agents.monitor.drift_profile import EXTRA, Reference, column_of, fit_section, listed
 from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_pair
 from agents.monitor.seasons import Seasons, strata_of
 from agents.monitor.state import packed
@@ -74,6 +74,7 @@ class DataDrift(Monitor):
         if self.reference is None or section is None:
             return
         self.names = self.reference.binning.names
+        self._columns = [column_of(name) for name in self.names]
         self.pairs = self.reference.concordance.pairs
         joint = PAIRS if self.pairs else 0.0
         singles = self.reference.binning.padded(self.reference.counts)
@@ -118,7 +119,7 @@ class DataDrift(Monitor):
 
     def columns(self) -> frozenset[str]:
         names = self.names if self.reference is not None else ()
-        return frozenset(name if name in EXTRA else f"features.{name}" for name in names)
+        return frozenset(map(column_of, names))
 
     # -- counting -----------------------------------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class DataDrift(Monitor):
         """`bins <stratum>`: flat counts of all bins; `alike …` and `unknown …` of all pairs."""
         view = view.counted
         binning, concordance = self._known.binning, self._known.concordance
-        codes = binning.codes(columns_of(view.frame, self.setting.declaration))
+        codes = binning.codes([view.frame.get_column(name) for name in self._columns])
         if self.setting.options.seasons == "none":
             parts: dict[int, Any] = {0: slice(None)} if view.height else {}
         else:
@@ -205,12 +206,13 @@ class DataDrift(Monitor):
         changed = enough != (state["seen"] >= LEAST)
         self._silence(state)
         strength = self.strengths(state)
-        while sum(float(one.sum()) for one in strength.values()) >= self.limit:
-            total = sum(float(one.sum()) for one in strength.values())
+        total = sum(float(one.sum()) for one in strength.values())
+        while total >= self.limit:
             part = max(strength, key=lambda name: strength[name].max())
             self._raise(state, part, int(strength[part].argmax()), total)
             self._silence(state)
             strength, changed = self.strengths(state), True
+            total = sum(float(one.sum()) for one in strength.values())
         changed |= self._ending(state, n)
         for part, one in strength.items():
             mine = state[part]
@@ -227,8 +229,9 @@ class DataDrift(Monitor):
     def _silence(self, state: State) -> None:
         """What is in alarm gathers no evidence for another; nor do pairs of which a feature is in alarm."""
         alarm = state["features"]["alarm"]
-        self.balls["features"].reset(state["features"]["ball"], alarm)
-        if self.pairs:
+        if alarm.any():
+            self.balls["features"].reset(state["features"]["ball"], alarm)
+        if self.pairs and (alarm.any() or state["pairs"]["alarm"].any()):
             affected = alarm[self._known.concordance.members].any(axis=1)
             self.balls["pairs"].reset(state["pairs"]["ball"], affected | state["pairs"]["alarm"])
 

@@ -63,19 +63,23 @@ class Reference:
         return np.stack([self.alike, self.n[:, None] - self.unknown - self.alike], axis=2)
 
 
-def columns_of(frame: pl.DataFrame, declaration: Model) -> dict[str, pl.Series]:
-    """What can be binned, by name: every declared feature, and EXTRA columns. A feature's column may lack: all missing."""
-    found = {}
-    for name in declaration.features:
-        column = f"features.{name}"
-        found[name] = frame[column] if column in frame.columns else pl.Series(column, [None] * frame.height, pl.Float64)
-    return found | {name: frame[name] for name in EXTRA if name in frame.columns and name not in found}
+def column_of(name: str) -> str:
+    """The decision column of a feature, or of one of EXTRA."""
+    return name if name in EXTRA else f"features.{name}"
+
+
+def _columns(frame: pl.DataFrame, declaration: Model) -> dict[str, pl.Series]:
+    """What can be binned, by name; a declared feature that the frame lacks is all missing."""
+    empty = pl.Series("", [None] * frame.height, pl.Float64)
+    there = set(frame.columns)
+    names = [*declaration.features, *(name for name in EXTRA if name in there)]
+    return {name: frame[column_of(name)] if column_of(name) in there else empty for name in names}
 
 
 def fit_section(view: View, declaration: Model) -> tuple[State | None, list[str]]:
     """The section and remarks; None where there is nothing to bin."""
     view = view.counted
-    columns = columns_of(view.frame, declaration)
+    columns = _columns(view.frame, declaration)
     if not columns or not view.height:
         return None, []
     bins: dict[str, Bins] = {
@@ -85,7 +89,7 @@ def fit_section(view: View, declaration: Model) -> tuple[State | None, list[str]
         for name, values in columns.items()
     }
     binning = Binning(tuple(bins), tuple(bins.values()))
-    codes = binning.codes(columns)
+    codes = binning.codes(list(columns.values()))
     timed = len(view.times_ms) == view.height
     strata = strata_of(view.times_ms) if timed else np.zeros(view.height, dtype=np.int64)
     order = np.argsort(strata, kind="stable")

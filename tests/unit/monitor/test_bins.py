@@ -92,7 +92,7 @@ def test_the_twenty_commonest_levels_are_told_apart() -> None:
 
 def test_flat_counts_go_back_to_their_columns_and_bins_survive_a_profile() -> None:
     binning = Binning(("x", "c"), (NumericBins(np.array([0.0])), LevelBins(("a", "b", "c"))))
-    frame = {"x": pl.Series([-1.0, 1.0, None]), "c": pl.Series(["b", None, "new"])}
+    frame = [pl.Series([-1.0, 1.0, None]), pl.Series(["b", None, "new"])]
     codes = binning.codes(frame)
     assert codes.tolist() == [[0, 1, 2], [4, 7, 6]]
     flat = np.bincount(codes.ravel(), minlength=binning.size)
@@ -100,3 +100,22 @@ def test_flat_counts_go_back_to_their_columns_and_bins_survive_a_profile() -> No
     again = Binning.of_state(unpacked(json.loads(json.dumps(packed(binning.to_state())))))
     assert again.codes(frame).tolist() == codes.tolist()
     assert again.names == binning.names
+
+
+@given(
+    st.lists(NUMBERS, min_size=1, max_size=60),
+    st.lists(NUMBERS, max_size=30),
+    st.lists(NUMBERS, min_size=30, max_size=30),
+)
+def test_many_columns_at_once_have_the_bins_of_each_by_itself(
+    first: list[float | None], second: list[float | None], values: list[float | None]
+) -> None:
+    columns = [pl.Series("x", one, dtype=pl.Float64) for one in (first, second, [*range(2, 1_000), None])]
+    many = NumericBins(np.arange(50.0))
+    bins = (fit_numeric(columns[0]), fit_levels(pl.Series(["a"])), many, *map(fit_numeric, columns[1:]))
+    binning = Binning(("a", "b", "c", "d", "e"), bins)
+    numbers = pl.Series("x", values, dtype=pl.Float64)
+    seen = [numbers, pl.Series(["a"] * 30), numbers, numbers, numbers]
+    found = binning.codes(seen) - binning.starts[:, None]
+    for row, one in enumerate(bins):
+        assert found[row].tolist() == one.codes(seen[row]).tolist()
