@@ -22,7 +22,7 @@ from orchestration.inputs import Intake, Ranges, place_of
 from orchestration.kafka import Broker, read_back
 from orchestration.lane_life import RECOMMIT_S, RECOVERY_S, SETTLE_S, LaneLife
 from orchestration.snapshots import Kept, Parts, read_snapshot
-from orchestration.work import Input, LaneName, ManifestWork, Pace, State, Taken
+from orchestration.work import Input, LaneName, ManifestWork, Pace, Remembering, State, Taken
 
 log = logging.getLogger("governance.lane")
 
@@ -175,9 +175,11 @@ class ManifestLane(LaneLife):
         """Show the work its tables as they were at the snapshot; needs that compaction left what came later alone."""
         assert self._consumer is not None
         tables = [one for one in self.inputs if one.kind == "table" and one in ends]
-        ranges = Ranges(self._consumer, {one: begins[one] for one in tables})
+        seen = {one: work.seen(one) if isinstance(work, Remembering) else 0 for one in tables}
+        first = {one: max(begins[one], seen[one]) for one in tables}
+        ranges = Ranges(self._consumer, first)
         for one in tables:
-            for start in range(begins[one], ends[one], LOADED_AT_ONCE):
+            for start in range(first[one], ends[one], LOADED_AT_ONCE):
                 records = await ranges.read(one, start, min(start + LOADED_AT_ONCE, ends[one]))
                 if records:
                     work.load(one, records)

@@ -75,8 +75,8 @@ class Configured:
         return configuration, dict(self._profiles)
 
 
-class _Work:
-    """What both lanes share of a ManifestWork."""
+class MonitorWork:
+    """What the monitors' lanes share of a ManifestWork."""
 
     reach = 0
     durable = False
@@ -110,7 +110,7 @@ class _Work:
             yield (self.settings.topic("flags"), 0), book.messages(iso(max(now_ms, 0)))
 
 
-class ObserveWork(_Work):
+class ObserveWork(MonitorWork):
     """Counts one partition of decisions."""
 
     def __init__(self, settings: Settings, name: LaneName, key: bytes) -> None:
@@ -199,7 +199,7 @@ class ObserveWork(_Work):
         return self._observer
 
 
-class AssessWork(_Work):
+class AssessWork(MonitorWork):
     """Judges one partition of observations."""
 
     def __init__(self, settings: Settings, name: LaneName) -> None:

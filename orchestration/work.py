@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from agents.errors import Poison
 from agents.events import SnapshotData
@@ -148,6 +148,14 @@ class ManifestWork(Protocol):
 
     def snapshot(self) -> State:
         """The present state; what changed is then no longer reported as changed."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A ManifestWork that keeps tables in a store of its own, and need not be shown all of them again."""
+
+    def seen(self, table: Input) -> int:
+        """The first offset of a table that it must be shown, asked after `restore`; 0: all of it."""
 
 
 class Standing(Protocol):

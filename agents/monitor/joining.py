@@ -386,6 +386,7 @@ class Join:
         """All that is remembered, between two batches (after `advance`); the arrays are views."""
         early = sorted(self._early, key=lambda identity: self._early[identity][0].offset)
         meta = {
+            "key": self.table.identity(b"").hex(),
             "clock": [self.now_ms, self.cases_ms, self.outcomes_ms],
             "clocks": dict(self.clocks),
             "abouts": [list(one) for one in self._abouts.all],
@@ -400,6 +401,8 @@ class Join:
     def load(self, kept: Kept) -> None:
         """Go on from what `dump` gave. Raises ValueError, KeyError or TypeError where it is damaged."""
         meta = kept.meta
+        if meta["key"] != self.table.identity(b"").hex():
+            raise ValueError("the identities were hashed with another key")
         self.table.fill(kept.identities, kept.columns)
         self.now_ms, self.cases_ms, self.outcomes_ms = (int(one) for one in meta["clock"])
         self.clocks = {str(name): int(one) for name, one in meta["clocks"].items()}
