@@ -15,7 +15,7 @@ from pydantic import Field
 
 from agents.configuration import Model
 from agents.events import SignalStatus
-from agents.monitor.contract import Counts, Ints, Judgement, Monitor, Options, Setting, State, Step, View
+from agents.monitor.contract import Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
 from agents.monitor.groups import INTERSECTIONS, Grouping, segment_column, segments_of
 from agents.monitor.ratio import ESTABLISHED, Rates, confidence_sequence, shares_of_appearance
 
@@ -27,6 +27,7 @@ CLOSING = 10_000.0
 """Evidence that ends an alarm: by chance at most once in so many decisions of a model that is still unfair."""
 WARNING = 10.0
 """A warning is raised at this fraction of the evidence that an alarm needs."""
+PLANS = 64
 STAYING = 100.0
 """A warning stays until its evidence has fallen to this fraction of what raised it, so that it does not flicker."""
 
@@ -82,6 +83,8 @@ class Gap(Monitor):
         self.favourable = frozenset(name for name, label in declared.labels.items() if label.favourable)
         level, warn = (getattr(options, name, 0.8) for name in ("level", "warn"))
         self.watch = Rates((level, warn), self.null, self.adverse)
+        self.quiet = float(np.log(setting.budget.limit / WARNING / max(setting.share, 1e-9)))
+        self._plans: dict[tuple[str, ...], tuple[Ints, Floats]] = {}
         opposite: Any = "higher" if self.adverse == "lower" else "lower"
         self.closing = Rates((1 / level if self.null == "ratio" else -level,), self.null, opposite)
 
@@ -166,7 +169,7 @@ class Gap(Monitor):
                 table = counts[key]
                 n[row, : len(table) - 1], k[row, : len(table) - 1] = table[:-1, 0], table[:-1, 1]
                 state["unknown"][row] += table[-1, 0]
-        fixed = np.array([self._fixed(key) for key in tables], dtype=np.int64)
+        fixed, _ = self._plan(tables)
         closed = self.watch.step(state["watch"], n, k, step.weight, step.n, step.now_ms, fixed)
         changed = self._judged(state) if closed.any() else False
         if len(state["pairs"]):
@@ -196,7 +199,18 @@ class Gap(Monitor):
         name = key.partition("|")[0]
         return next(one for one in self.groupings if one.name == name)
 
-    def shares(self, tables: Sequence[str]) -> np.ndarray:
+    def _plan(self, tables: Sequence[str]) -> tuple[Ints, Floats]:
+        """References and shares of the tables, worked out once."""
+        key = tuple(tables)
+        found = self._plans.get(key)
+        if found is None:
+            if len(self._plans) > PLANS:
+                self._plans.clear()
+            fixed = np.array([self._fixed(one) for one in tables], dtype=np.int64)
+            found = self._plans[key] = fixed, self.shares(tables)
+        return found
+
+    def shares(self, tables: Sequence[str]) -> Floats:
         """Each group's part of the whole budget, by table: half for segments (by appearance), the rest for the whole."""
         base = len(self.groupings)
         whole = (0.5 if self.segments else 1.0) / base
@@ -206,11 +220,14 @@ class Gap(Monitor):
         ]  # a reference that may change can have every group compared
         return np.array([self.setting.share * one / count for one, count in zip(shares, groups, strict=True)])
 
-    def strengths(self, state: State) -> np.ndarray:
+    def strengths(self, state: State) -> Floats:
         """Each group's part of the budget-scaled evidence: (tables, groups, bounds); a table's strength is their sum."""
-        return self.shares(state["tables"])[:, None, None] * np.exp(np.minimum(self.watch.log_m(state["watch"]), 700.0))
+        _, shares = self._plan(state["tables"])
+        return np.asarray(shares[:, None, None] * np.exp(np.minimum(self.watch.log_m(state["watch"]), 700.0)))
 
     def _judged(self, state: State) -> bool:
+        if not state["warn"].any() and state["watch"]["log_m"].max() < self.quiet:
+            return False  # nothing is near enough to either line: most steps end here
         strength = self.strengths(state)
         strength[state["alarm"]] = 0.0  # what an alarm names already says nothing on the others
         before, changed = state["warn"], False

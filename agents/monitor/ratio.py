@@ -86,30 +86,32 @@ class Rates:
         `fixed` is each table's reference (tables,), -1: the group with the highest (k+½)/(n+1); `prior` a reference rate
         known beforehand; `may` says which groups may be compared and referred to (default: all).
         """
-        open_ = state["ref"] >= 0
-        refs = np.maximum(state["ref"], 0)
+        ref = state["ref"]
+        open_ = ref >= 0
+        at = np.maximum(ref, 0) + (np.arange(len(ref)) * ref.shape[1])[:, None]
         state["ng"] += n
         state["kg"] += k
-        state["nr"] += np.take_along_axis(n, refs, axis=1)
-        state["kr"] += np.take_along_axis(k, refs, axis=1)
+        state["nr"] += n.ravel()[at]
+        state["kr"] += k.ravel()[at]
         state["weight"] += weight
         state["pn"] += total
-        ready = open_ & (state["ng"] >= LEAST) & (state["nr"] >= LEAST)
+        ready: Bools = open_ & (state["ng"] >= LEAST) & (state["nr"] >= LEAST)
         if ready.any():
             self._close(state, ready, now_ms)
-        fading = np.exp2(-n / HALF_LIFE)
+        fading = np.exp2(n * (-1.0 / HALF_LIFE))
         state["dn"] = state["dn"] * fading + n
         state["dk"] = state["dk"] * fading + k
         state["all_n"] += n
         state["all_k"] += k
-        self._open(state, ready | ~open_, fixed, prior, may)
-        return np.asarray(ready)
+        due: Bools = ready | ~open_
+        if due.any():
+            self._open(state, due, fixed, prior, may)
+        return ready
 
     def _close(self, state: State, ready: Bools, now_ms: int) -> None:
         at = np.nonzero(ready)
         ng, kg, nr, kr = (state[name][at] for name in ("ng", "kg", "nr", "kr"))
-        q = state["q"][at][:, None]
-        log_e = np.stack([self._log_e(bound, ng, kg, nr, kr, q) for bound in self.bounds], axis=1)
+        log_e = self._log_e(ng, kg, nr, kr, state["q"][at])
         state["log_m"][at] = grown(state["log_m"][at], state["weight"][at][:, None, None], log_e)
         first = log_e[:, 0, :]
         top = first.max(axis=1)
@@ -121,33 +123,34 @@ class Rates:
             state[f"on_{name}"][at] = np.where(rests, 0, state[f"on_{name}"][at] + values)
         state["on_ms"][at] = np.where(rests, now_ms, state["on_ms"][at])
 
-    def _log_e(self, bound: float, ng: Ints, kg: Ints, nr: Ints, kr: Ints, q: Floats) -> Floats:
-        """log E of closed blocks, one a bet: (blocks, bets)."""
+    def _log_e(self, ng: Ints, kg: Ints, nr: Ints, kr: Ints, q: Floats) -> Floats:
+        """log E of closed blocks: (blocks, bounds, bets)."""
         if self.adverse == "higher":
             ng, kg, nr, kr = nr, kr, ng, kg
-        ng, kg, nr, kr = ng[:, None], kg[:, None], nr[:, None], kr[:, None]
+        ng, kg, nr, kr = (values[:, None, None] for values in (ng, kg, nr, kr))
+        bound, q = np.array(self.bounds)[:, None], q[:, None, None]
         if self.null == "ratio":
             return log_e_ratio(ng, kg, nr, kr, np.minimum(bound * BETS * q, 1 - EDGE), q, bound)
         return log_e_difference(ng, kg, nr, kr, np.maximum(BETS * (q - bound), EDGE), q, bound)
 
     def _open(self, state: State, closed: Bools, fixed: Ints, prior: float, may: Bools | None) -> None:
         """Fix reference and bets of the next blocks, from what came before them only."""
-        best = np.where(state["dn"] >= ESTABLISHED, (state["dk"] + 0.5) / (state["dn"] + 1.0), NEVER)
+        dn, dk, own = state["dn"], state["dk"], np.arange(closed.shape[1])
+        ref = fixed
+        if (fixed < 0).any():
+            rate = (dk + 0.5) / (dn + 1.0)
+            known = dn >= ESTABLISHED if may is None else may & (dn >= ESTABLISHED)
+            best = np.where(known, rate if self.adverse == "lower" else -rate, NEVER)
+            ref = np.where(fixed >= 0, fixed, np.where(known.any(axis=1), best.argmax(axis=1), -1))
+        refs = np.where(ref[:, None] == own, -1, ref[:, None])
         if may is not None:
-            best = np.where(may, best, NEVER)
-        if self.adverse == "higher":
-            best = np.where(np.isfinite(best), -best, NEVER)
-        highest = np.where(np.isfinite(best.max(axis=1)), best.argmax(axis=1), -1)
-        ref = np.broadcast_to(np.where(fixed >= 0, fixed, highest)[:, None], closed.shape)
-        own = np.arange(closed.shape[1])[None, :]
-        ref = np.where((ref == own) | (False if may is None else ~may), -1, ref)
-        source = own if self.adverse == "higher" else np.maximum(ref, 0)
-        dk, dn = (
-            np.take_along_axis(state[name], np.broadcast_to(source, closed.shape), axis=1) for name in ("dk", "dn")
-        )
+            refs = np.where(may, refs, -1)
+        if self.adverse == "lower":  # bets learn from the reference's rate; roles swapped, from the group's own
+            at = (np.maximum(ref, 0) + np.arange(len(ref)) * len(own))[:, None]
+            dn, dk = dn.ravel()[at], dk.ravel()[at]
         q = np.clip((dk + 2 * PRIOR[0] * prior) / (dn + PRIOR[1]), EDGE, 1 - EDGE)
-        state["ref"] = np.where(closed, ref, state["ref"])
-        state["q"] = np.where(closed, q, state["q"])
+        np.copyto(state["ref"], refs, where=closed)
+        np.copyto(state["q"], q, where=closed)
         for name in ("ng", "kg", "nr", "kr", "weight", "pn"):
             state[name][closed] = 0
 
@@ -167,7 +170,7 @@ class Rates:
             state[f"on_{name}"][table, group] = 0
 
 
-def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, tau: float) -> Floats:
+def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, tau: Floats | float) -> Floats:
     """log of the e-value of a block against p_g ≥ τ·p_r, betting on rates qg < τ·qr: the projection has a closed form.
 
     The null's point nearest to (qg, qr) in KL divergence weighted by group sizes lies on p_g = τp, p_r = p with
@@ -177,7 +180,7 @@ def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, 
     return _log_likelihood_ratio(ng, kg, nr, kr, qg, qr, tau * p, p)
 
 
-def log_e_difference(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, delta: float) -> Floats:
+def log_e_difference(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, delta: Floats | float) -> Floats:
     """log of the e-value of a block against p_g ≥ p_r - δ, betting on qg < qr - δ; the projection by iteration."""
     qg, qr = np.broadcast_arrays(np.asarray(qg, dtype=np.float64), np.asarray(qr, dtype=np.float64))
     p = _closest_difference(ng, nr, qg, qr, delta)
@@ -189,7 +192,8 @@ def _closest(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, tau: 
     b = ng * (qg + tau) + nr * (1.0 + tau * qr)
     c = ng * qg + nr * qr
     root = np.sqrt(np.maximum(b * b - 4.0 * tau * (ng + nr) * c, 0.0))
-    return np.asarray(np.clip(2.0 * c / (b + root), 1e-300, np.minimum(1.0, 1.0 / np.asarray(tau)) - 1e-12))
+    highest = np.minimum(1.0, 1.0 / np.asarray(tau)) - 1e-12
+    return np.asarray(np.minimum(np.maximum(2.0 * c / (b + root), 1e-300), highest))
 
 
 def _closest_difference(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Floats, delta: Floats | float) -> Floats:
@@ -210,12 +214,11 @@ def _closest_difference(ng: Ints | Floats, nr: Ints | Floats, qg: Floats, qr: Fl
 def _log_likelihood_ratio(
     ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, pg: Floats, pr: Floats
 ) -> Floats:
-    return np.asarray(
-        kg * rounded(np.log(qg / pg))
-        + (ng - kg) * rounded(np.log1p(-qg) - np.log1p(-pg))
-        + kr * rounded(np.log(qr / pr))
-        + (nr - kr) * rounded(np.log1p(-qr) - np.log1p(-pr))
-    )
+    shape = np.broadcast_shapes(qg.shape, np.shape(qr), np.shape(ng))
+    factors = np.empty((4, *shape))
+    factors[0], factors[1], factors[2], factors[3] = qg / pg, (1 - qg) / (1 - pg), qr / pr, (1 - qr) / (1 - pr)
+    factors = rounded(np.log(factors))
+    return np.asarray(kg * factors[0] + (ng - kg) * factors[1] + kr * factors[2] + (nr - kr) * factors[3])
 
 
 def confidence_sequence(ng: int, kg: int, nr: int, kr: int, null: Null = "ratio") -> tuple[float | None, float | None]:
