@@ -9,12 +9,14 @@ from collections.abc import Mapping
 
 from agents.monitor.after_hours import AfterHours
 from agents.monitor.anomaly import Anomaly
+from agents.monitor.behaviour import Behaviour
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
 from agents.monitor.drift import DataDrift
 from agents.monitor.impact import DisparateImpact, StatisticalParity
 from agents.monitor.operations import Operations
 from agents.monitor.opportunity import FalsePositiveRate, Opportunity
+from agents.monitor.performance import Calibration, Performance
 from agents.monitor.prompts import PromptRisk
 from agents.monitor.scoring import ScoringRate
 from agents.monitor.strangers import Strangers
@@ -34,7 +36,10 @@ KINDS: Mapping[str, type[Monitor]] = {
         PromptRisk,
         UnusualTools,
         Operations,
+        Behaviour,
         Anomaly,
+        Calibration,
+        Performance,
         DataDrift,
     )
 }
