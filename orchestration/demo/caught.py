@@ -58,7 +58,7 @@ class Cause:
 
 CAUSES = (
     Cause("approval gap", GAP, lambda call: True, named=GROUP),
-    Cause("behaviour after fine-tuning", "behaviour", lambda call: True),
+    Cause("behaviour after fine-tuning", "behaviour", lambda call: True, named="score"),
     Cause("drift of inputs", "drift", lambda call: call.upstream == "thousands"),
     Cause("anomalous decisions", "anomalies", lambda call: call.upstream == "cents"),
     Cause("after-hours misuse", "after_hours", lambda call: call.caller == PARTNER and call.wrong == "after hours"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from agents.columns import decision_columns
 from agents.configuration import Configuration
@@ -56,4 +57,6 @@ def _fitted(
     rows = table.height
     groups = {name: group_codes(declaration, name, [one.get(name) for one in known]) for name in declaration.groups}
     view = View(table.frame, np.zeros(rows, dtype=np.int64), 1, groups, table.times_ms)
-    return fit(KINDS, view, model, declaration, version=version, source=f"{rows:,} decisions of the demo's reference")
+    source = f"{rows:,} decisions of the demo's reference"
+    with threadpool_limits(1):  # on a machine that is busy starting Kafka, threads that wait for one another take minutes
+        return fit(KINDS, view, model, declaration, version=version, source=source)
