@@ -47,13 +47,16 @@ class Seen:
     changed: set[int] = field(default_factory=set)
     """Chunks that grew since the last snapshot."""
 
-    def add(self, digest: bytes) -> None:
-        """Remember one that is new."""
-        self.hashes.add(digest)
-        if not self.chunks or len(self.chunks[-1]) >= CHUNK * len(digest):
-            self.chunks.append(bytearray())
-        self.chunks[-1] += digest
-        self.changed.add(len(self.chunks) - 1)
+    def keep(self, digests: Sequence[bytes]) -> None:
+        """Put new ones, which are in the set already, into chunks as well."""
+        rest = b"".join(digests)
+        while rest:
+            if not self.chunks or len(self.chunks[-1]) >= CHUNK * SIZE:
+                self.chunks.append(bytearray())
+            room = CHUNK * SIZE - len(self.chunks[-1])
+            self.chunks[-1] += rest[:room]
+            self.changed.add(len(self.chunks) - 1)
+            rest = rest[room:]
 
 
 @dataclass
@@ -119,7 +122,7 @@ class Subjects:
         return new
 
     def _take(self, subjects: Sequence[str | None], seen: Seen, first: Bools) -> None:
-        copy, known = self._hash.copy, seen.hashes
+        copy, known, new = self._hash.copy, seen.hashes, list[bytes]()
         for row, subject in enumerate(subjects):
             if subject is None:
                 continue
@@ -129,7 +132,9 @@ class Subjects:
             if digest in known:
                 first[row] = False
             else:
-                seen.add(digest)
+                known.add(digest)
+                new.append(digest)
+        seen.keep(new)
 
 
 def _part(model: str, version: str, period: int, number: int) -> str:
