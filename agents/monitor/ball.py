@@ -10,6 +10,7 @@ with a reference each, for N independent streams at once. Features share nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ PRIOR = 100.0
 STAKES = np.array([1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06, 0.03, 0.01, 0.003])
 """λ as parts of the largest one that is allowed; the best for q is taken."""
 TILTS = (0.3, 0.8)
+_LOG_2 = float(rounded(np.log(np.array(2.0))))
 RARE = 0.03
 """How much more of a rare bin (missing, new) a fixed bet expects."""
 
@@ -93,10 +95,12 @@ class Ball:
         psi_tol: float = 0.01,
         block: int = STRETCH,
         shares: Floats | None = None,
+        rest: float = math.inf,
     ) -> None:
         """`reference`: counts (S, F, B), or (F, B) for a single stratum. A stratum without counts takes no bets.
 
-        `block`: decisions after which a block closes. `shares` (F,) sum to at most 1; not given: equal ones.
+        `block`: decisions after which a block closes. `shares` (F,) sum to at most 1; not given: equal ones. `rest`: where
+        M comes to rest while a bet is not laid; without it the clock alone would lead to an alarm in the end.
         """
         counts = np.where(layout.used, reference if reference.ndim == 3 else reference[None], 0)
         self.layout, self.block = layout, block
@@ -119,6 +123,7 @@ class Ball:
         with np.errstate(divide="ignore"):
             self._log_share = rounded(np.log(equal if shares is None else shares))
         self._lives = np.array(HALF_LIVES)
+        self._log_rest = float(rounded(np.log(np.array(rest))))
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -167,7 +172,7 @@ class Ball:
         fixed = (flat @ table).transpose(1, 0, 2)  # exact in any order: whole numbers × multiples of 2⁻³²
         adaptive, active = self._adaptive(decayed, busy, strata)
         log_e = np.concatenate([fixed, adaptive], axis=2)
-        state["log_m"][rows] = grown(state["log_m"][rows], state["weight"][rows][:, None, None], log_e)
+        state["log_m"][rows] = self._grown(state["log_m"][rows], state["weight"][rows], log_e, active)
         cusum, _ = left_zero(state["cusum"][rows], log_e)
         cusum[:, :, self.fixed :] *= active  # a bet that is not laid speaks for no change
         state["cusum"][rows] = cusum
@@ -175,6 +180,14 @@ class Ball:
         fade = rounded(np.exp2(busy.sum(axis=3)[..., None] / -self._lives))
         state["decayed"][place] = rounded(decayed * fade[..., None]) + busy[:, :, :, None]
         state["pending"][rows], state["n"][rows], state["weight"][rows] = 0, 0, 0.0
+
+    def _grown(self, log_m: Floats, weight: Floats, log_e: Floats, active: Bools) -> Floats:
+        """One step of every bet. What is not laid grows by the clock up to `rest`, and halves down to it: E = ½ is ≤ 1 too."""
+        found = grown(log_m, weight[:, None, None], log_e)
+        if self._log_rest < math.inf:
+            idle = np.maximum(log_m[:, :, self.fixed :] - _LOG_2, self._log_rest)
+            found[:, :, self.fixed :] = np.minimum(found[:, :, self.fixed :], np.where(active, np.inf, idle))
+        return found
 
     def _follow_onset(self, state: State, rows: Any, counts: Ints, n: Ints, cusum: Floats, now_ms: Ints | int) -> None:
         """Where every bet's CUSUM rests at zero, the onset is now."""

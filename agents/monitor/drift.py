@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -28,6 +29,8 @@ WARNING = 10.0
 """A warning is raised at this fraction of the evidence that an alarm needs."""
 STAYING = 1_000.0
 """It stays until the evidence has fallen to this fraction of an alarm's."""
+RESTING = 100.0
+"""Bets that are not laid come to rest at this fraction of the evidence that an alarm needs."""
 LEAST = 500
 """Decisions before there is a judgement."""
 BELIEVED = 1_000
@@ -77,11 +80,14 @@ class DataDrift(Monitor):
         self._columns = [column_of(name) for name in self.names]
         self.pairs = self.reference.concordance.pairs
         joint = PAIRS if self.pairs else 0.0
+        rest = setting.budget.limit / setting.share / RESTING if setting.share else math.inf
         singles = self.reference.binning.padded(self.reference.counts)
-        self.balls = {"features": Ball(self.reference.binning.layout, singles, psi_tol=options.psi_tol)}
+        layout = self.reference.binning.layout
+        self.balls = {"features": Ball(layout, singles, psi_tol=options.psi_tol, rest=rest)}
         self.weights = {"features": setting.share * (1 - joint) / max(len(self.names), 1)}
         if self.pairs:
-            self.balls["pairs"] = Ball(self.reference.concordance.layout, self.reference.cells, psi_tol=options.psi_tol)
+            layout, cells = self.reference.concordance.layout, self.reference.cells
+            self.balls["pairs"] = Ball(layout, cells, psi_tol=options.psi_tol, rest=rest)
             self.weights["pairs"] = setting.share * joint / len(self.pairs)
         self._ranks = _ranks(self.balls["features"])
         self._print = hashlib.sha256(json.dumps(packed(section), sort_keys=True).encode()).hexdigest()
@@ -203,7 +209,9 @@ class DataDrift(Monitor):
     def _judged(self, state: State, n: int) -> bool:
         enough = state["seen"] >= LEAST
         state["seen"] += n
-        changed = enough != (state["seen"] >= LEAST)
+        changed = bool(enough != (state["seen"] >= LEAST))
+        if self._quiet(state):
+            return changed
         self._silence(state)
         strength = self.strengths(state)
         total = sum(float(one.sum()) for one in strength.values())
@@ -221,6 +229,16 @@ class DataDrift(Monitor):
             mine["told"] |= mine["warn"] | mine["alarm"]
             changed |= bool((mine["warn"] != before).any())
         return bool(changed)
+
+    def _quiet(self, state: State) -> bool:
+        """Whether there is, and can be, neither a warning nor an alarm: the usual case, told at a glance."""
+        bound = 0.0
+        for part, ball in self.balls.items():
+            mine = state[part]
+            if mine["alarm"].any() or mine["warn"].any():
+                return False
+            bound += self.weights[part] * ball.features * math.exp(min(float(mine["ball"]["log_m"].max()), 690.0))
+        return bound < self.limit / WARNING
 
     def _raise(self, state: State, part: str, member: int, strength: float) -> None:
         mine = state[part]

@@ -202,6 +202,32 @@ def test_a_rare_bin_that_fills_up_is_found() -> None:
     assert engine.family(state)[0] > np.log(1e6)
 
 
+def test_the_clock_alone_never_leads_to_an_alarm_where_bets_rest() -> None:
+    limit = 1e5
+    resting, restless = ball(1, rest=limit / 100), ball(1)
+    random = np.random.default_rng(9)
+    states = [resting.start(), restless.start()]
+    highest = [-np.inf, -np.inf]
+    for _ in range(1_600):
+        counts = drawn(random, 250, features=1)
+        for place, (engine, state) in enumerate(zip((resting, restless), states, strict=True)):
+            engine.step(state, counts, 250, 250.0)
+            highest[place] = max(highest[place], engine.family(state)[0])
+    assert highest[0] < np.log(limit / 10)
+    assert highest[1] > np.log(limit), "400,000 decisions on the clock"
+    fed(resting, states[0], [drawn(random, 250, features=1, moved=0) for _ in range(4)])
+    assert resting.family(states[0])[0] > np.log(limit)
+
+
+def test_evidence_of_bets_that_are_laid_no_more_fades() -> None:
+    engine, random = ball(1, rest=1e4), np.random.default_rng(10)
+    state = engine.start()
+    fed(engine, state, [drawn(random, 250, features=1, moved=0) for _ in range(4)])
+    assert engine.family(state)[0] > np.log(1e8)
+    fed(engine, state, [drawn(random, 250, features=1) for _ in range(400)])
+    assert engine.family(state)[0] <= np.log(1e4)
+
+
 def test_a_reset_feature_starts_anew_and_keeps_what_was_learnt() -> None:
     engine, random = ball(), np.random.default_rng(8)
     state = engine.start()

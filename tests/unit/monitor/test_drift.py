@@ -130,6 +130,14 @@ def test_features_that_part_company_are_found_though_each_keeps_its_distribution
     assert alarms(alone, feed(alone, view(rows(6_000, 2)))) == []
 
 
+def test_a_feature_in_alarm_takes_no_pair_with_it() -> None:
+    one = monitor(reference=view(rows(5_000, 0, tie=0.6), 5_000))
+    state = feed(one, view(rows(6_000, 1, tie=0.6, shift=1.2)))
+    assert alarms(one, state) == [None, "feature=x"]
+    state = feed(one, view(rows(12_000, 2, tie=0.6)), state)
+    assert alarms(one, state) == []
+
+
 def test_a_night_that_differs_is_no_drift_with_seasons_and_is_one_without() -> None:
     def week(count: int, seed: int) -> View:
         times = MONDAY_MS + np.sort(np.random.default_rng(seed).integers(0, 7 * 24 * HOUR_MS, count))
