@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from rich.console import Console
 from rich.table import Table
 
+from agents.monitor.profiles import Profile
 from orchestration import config_topic, keys, topics
 from orchestration.local_kafka import LocalKafka
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
-from tests.benchmarks import workload
+from tests.benchmarks import bench_monitors, workload
 
 console = Console(highlight=False, width=120)
 INPUT = "bench.decisions"
-VARIANTS = ("pass-through", "policy-1", "policy-20", "policy-100", "policy-20+audit")
+VARIANTS = ("pass-through", "policy-1", "policy-20", "policy-100", "policy-20+audit", "policy-20+monitors+audit")
 LIMIT_PASS_THROUGH_US = 7.0
 
 
@@ -58,8 +61,8 @@ class Bench:
         self.kafka, self.folder, self.records = kafka, folder, records
         self._number = 0
 
-    async def deployment(self, rules: int) -> Settings:
-        """Topics, keys and a configuration of a prefix of its own."""
+    async def deployment(self, rules: int, *, monitors: bool = False) -> Settings:
+        """Topics, keys and a configuration of a prefix of its own; with monitors, also a profile and who is who."""
         self._number += 1
         prefix = f"b{self._number}"
         folder = self.folder / prefix
@@ -72,8 +75,25 @@ class Bench:
         )
         await topics.ensure(settings)
         keys.generate(prefix, settings.keys_dir, settings.store_url)
-        await config_topic.apply(settings, workload.configuration(rules))
+        configuration = workload.configuration(rules)
+        if monitors:
+            digest = ProfileStore(settings.profiles_url).put(self.profile.to_bytes())
+            configuration = bench_monitors.watched(configuration, digest)
+            await self._attributes(settings)
+        await config_topic.apply(settings, configuration)
         return settings
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What the monitored decisions are compared with."""
+        return bench_monitors.profile(len(workload.FEATURES))
+
+    async def _attributes(self, settings: Settings) -> None:
+        """Who is who among the 50,000 clients."""
+        async with AIOKafkaProducer(**self.kafka.client_settings(), max_batch_size=1_000_000, linger_ms=20) as producer:
+            for key, value in bench_monitors.attributes():
+                await producer.send(settings.topic("attributes"), value, key=key, partition=0)
+            await producer.flush()
 
     async def drop(self, settings: Settings) -> None:
         """Delete a deployment's topics: disks are finite."""
@@ -112,31 +132,21 @@ class Bench:
 
     async def once(self, variant: str, measured: Measured | None) -> None:
         """One repetition."""
-        rules = int(variant.split("-")[1].split("+")[0]) if variant.startswith("policy") else 1
-        settings = await self.deployment(rules)
-        names = [["policy", INPUT]] + ([["audit", settings.topic("verdicts")]] if "+audit" in variant else [])
+        name, *more = variant.split("+")
+        rules = int(name.split("-")[1]) if name.startswith("policy") else 1
+        settings = await self.deployment(rules, monitors="monitors" in more)
         broker = psutil.Process(self.kafka.pids[0])
         cpu = sum(broker.cpu_times()[:2])
-        child = self.start(
-            {
-                "run": "pass-through" if variant == "pass-through" else "lanes",
-                "settings": settings.model_dump(mode="json", exclude_none=True),
-                "topic": INPUT,
-                "lanes": names[:1],
-                "records": self.records,
-            }
-        )
-        audit = None
-        if len(names) > 1:
-            audit = self.start(
-                {
-                    "run": "lanes",
-                    "settings": settings.model_dump(mode="json", exclude_none=True),
-                    "lanes": names[1:],
-                    "records": self.records,
-                }
-            )
-        answers = [await asyncio.to_thread(_answer, one) for one in (child, audit) if one]
+        passing = name == "pass-through"
+        children = [self._child(settings, "pass-through" if passing else "lanes", [["policy", INPUT]])]
+        if "monitors" in more:
+            lanes = [["observe", INPUT], ["assess", settings.topic("observations")]]
+            beside = bench_monitors.CLIENTS + 1  # what is known of them, and the configuration
+            children.append(self._child(settings, "lanes", lanes, self.records + beside))
+        if "audit" in more:
+            shorts = ("verdicts", "observations", "signals") if "monitors" in more else ("verdicts",)
+            children.append(self._child(settings, "lanes", [["audit", settings.topic(short)] for short in shorts]))
+        answers = [await asyncio.to_thread(_answer, one) for one in children]
         spent = sum(broker.cpu_times()[:2]) - cpu
         if measured is not None:
             wall = max(answer["wall_s"] for answer in answers)
@@ -145,6 +155,20 @@ class Bench:
             measured.broker_us.append(spent / self.records * 1e6)
             measured.batch.append(self.records / max(1, answers[0]["transactions"]))
         await self.drop(settings)
+
+    def _child(
+        self, settings: Settings, run: str, lanes: list[list[str]], records: int | None = None
+    ) -> subprocess.Popen[str]:
+        """A process that runs lanes until the first of them has taken so many records; not given: every decision."""
+        return self.start(
+            {
+                "run": run,
+                "settings": settings.model_dump(mode="json", exclude_none=True),
+                "topic": INPUT,
+                "lanes": lanes,
+                "records": records or self.records,
+            }
+        )
 
     async def latency(self, variant: str, rate: int, seconds: float) -> dict[str, float]:
         """From the producer's send to a read_committed reader's sight of `released`, in milliseconds."""
@@ -262,6 +286,7 @@ def _figure(code: str) -> float:
 def show(found: dict[str, Any]) -> None:
     """The table."""
     base = found["throughput"]["pass-through"]
+    chain = found["throughput"].get("policy-20+monitors+audit")
     table = Table(title="medians; CPU in µs a decision")
     for column in (
         "variant",
@@ -284,6 +309,9 @@ def show(found: dict[str, Any]) -> None:
             f"{one['batch']:,.0f}",
         )
     console.print(table)
+    if chain is not None:
+        whole, plain = (one["python_us"] + one["broker_us"] for one in (chain, base))
+        console.print(f"policy + monitors + audit: CPU with the broker's {whole / plain:.2f} × the pass-through's")
     table = Table(title="latency in ms, producer's send to read_committed sight")
     for column in ("variant", "p50", "p99", "decisions seen"):
         table.add_column(column, justify="left" if column == "variant" else "right")

@@ -15,7 +15,7 @@ os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from tests.benchmarks import workload
 
 BATCH, BATCHES, ROUNDS = 5_000, 4, 3
 REFERENCE = 5_000
+CLIENTS = 50_000  # of the workload
 FIRST = ("disparate_impact", "data_drift")
 
 
@@ -93,6 +94,29 @@ def profile(features: int) -> Profile:
     return fit(KINDS, view, "credit-limit", model, version="2.0.0")
 
 
+def watched(configuration: Configuration, profile: str) -> Configuration:
+    """The same with monitors 1 and 2, who is who, and the profile of a digest."""
+    document = configuration.document()
+    model = document["models"]["credit-limit"]
+    model |= {"groups": {"sex": ["female", "male"]}, "profile": profile}
+    return Configuration.model_validate({**document, "monitors": {name: {} for name in FIRST}})
+
+
+def attributes() -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of a record of `attributes` for each client of the workload."""
+    for number in range(CLIENTS):
+        subject = f"client-{number}"
+        event = {
+            "specversion": "1.0",
+            "type": "governance.attributes.v1",
+            "id": subject,
+            "source": "/crm",
+            "subject": subject,
+            "data": {"groups": {"sex": "female" if number % 3 == 0 else "male"}},
+        }
+        yield subject.encode(), json.dumps(event).encode()
+
+
 def batches(made: Sequence[bytes]) -> list[list[Plain]]:
     """Records in batches, with fresh bytes as from a broker, a second apart in thousands."""
     return [
@@ -114,7 +138,7 @@ def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -
     reference = profile(features)
     settled = configuration(features, monitors, reference.digest)
     made = values(features, count)
-    known = {f"client-{number}": {"sex": "female" if number % 3 == 0 else "male"} for number in range(50_000)}
+    known = {f"client-{number}": {"sex": "female" if number % 3 == 0 else "male"} for number in range(CLIENTS)}
     sizes: list[int] = []
 
     def decode() -> float:
