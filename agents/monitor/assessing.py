@@ -66,6 +66,8 @@ class Assessor:
     """First and last observation that a version's monitor took, and the model's clock before the first."""
 
     def __post_init__(self) -> None:
+        self.reached: dict[Stage, int] = {"decisions": self.clock_ms, "outcomes": self.clock_ms}
+        """The clock by stage: decisions and their outcomes come from different lanes, and each has all of the time."""
         self._monitors = {one.name: one for one in self.watched.monitors if one.ready is None}
 
     def take(
@@ -79,11 +81,12 @@ class Assessor:
         stage: Stage = "decisions",
     ) -> list[Signalled]:
         """One observation, in the order of the topic; what of it is to be published. `now_ms`: the lane's, for the pace."""
-        before = self.clock_ms
-        self.clock_ms = max(before, clock_ms)
-        gained = self.clock_ms - before if before >= 0 else 0
+        before = self.reached[stage]
+        reached = self.reached[stage] = max(before, clock_ms)
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        gained = reached - before if before >= 0 else 0
         weight = float(n) if self.watched.budget.unit == "decisions" else float(gained)
-        step = Step(n, weight, self.clock_ms, offset)
+        step = Step(n, weight, reached, offset)
         found: list[Signalled] = []
         for monitor in self._monitors.values():
             if monitor.stage == stage:
@@ -92,7 +95,7 @@ class Assessor:
 
     def pass_time(self, clock_ms: int, now_ms: int) -> list[Signalled]:
         """Time passes without decisions: what notices silence may say so."""
-        if self.clock_ms < 0 or clock_ms <= self.clock_ms:
+        if self.reached["decisions"] < 0 or clock_ms <= self.reached["decisions"]:
             return []
         found: list[Signalled] = []
         for version in dict.fromkeys(version for version, _ in self.states):
@@ -141,6 +144,7 @@ class Assessor:
         """The whole state as JSON values."""
         return {
             "clock_ms": self.clock_ms,
+            "reached": dict(self.reached),
             "states": [[*place, packed(state)] for place, state in self.states.items()],
             "published": [
                 [*key, one.status.value, one.since_ms, one.estimate, one.n, one.e_value]
@@ -153,6 +157,7 @@ class Assessor:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from a snapshot; what a monitor kept that is no longer declared is dropped."""
         self.clock_ms = kept["clock_ms"]
+        self.reached = {"decisions": self.clock_ms, "outcomes": self.clock_ms, **kept.get("reached", {})}
         here = self._monitors
         self.states = {(v, m): unpacked(state) for v, m, state in kept["states"] if m in here}
         self.published = {

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from agents.configuration import Configuration
 from agents.monitor.agent import AssessAgent
-from agents.monitor.counting import arrays
+from agents.monitor.assessing import Assessor
+from agents.monitor.compilation import compile_monitors
+from agents.monitor.counting import Counter, arrays
 from agents.monitor.join_agent import TALLY, JoinAgent
 from agents.monitor.observing import Observer
 from agents.records import Message, Plain, collect
@@ -182,3 +185,24 @@ def test_decisions_become_cases_and_their_outcomes_reach_the_monitors() -> None:
     assert state["tables"] == ["sex", "sex|product=card", "sex|product=loan"]
     assert state["watch"]["all_n"].tolist() == [[150, 150], [50, 50], [100, 100]]
     assert state["watch"]["all_k"].tolist() == [[75, 150], [25, 50], [50, 100]]
+
+
+def test_outcomes_have_all_of_the_budgets_time_though_decisions_and_ticks_have_moved_the_clock_before() -> None:
+    document = CONFIGURATION.document()
+    del document["models"]["credit"]["arl"]
+    watched = compile_monitors(Configuration.model_validate(document))["credit"]
+    counter, assessor = Counter(watched, stage="outcomes"), Assessor(watched)
+    frame = pl.DataFrame({"output.label": ["approve", "decline"] * 100, "outcome": [1.0] * 200})
+    frame = frame.with_columns(pl.lit(None, dtype=pl.String()).alias("features.product"))
+    groups = {"sex": np.array([1, 0] * 100)}
+    for second in range(1, 4):
+        now = second * 1_000
+        assessor.take("1", 0, now, {}, now)
+        assessor.pass_time(now + 500, now + 500)
+        [one] = counter.count(frame, ["1"] * 200, np.full(200, now), groups)
+        assessor.take("1", one.n, now, one.counts, now, stage="outcomes")
+        kept = json.loads(json.dumps(assessor.snapshot()))
+        assessor = Assessor(watched)
+        assessor.restore(kept)
+    evidence = assessor.states["1", "opportunity"]["watch"]["log_m"]
+    assert evidence[0, 0].max() > 10, "no weight, no evidence: a gap would never alarm"
