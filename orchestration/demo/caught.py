@@ -164,13 +164,19 @@ class Held:
     decisions: int = 0
     """Of the version, before that first one, from its go-live on."""
     seconds: float = 0.0
-    """Between the alarm and that first one, on Kafka."""
+    """Between the alarm and the first such verdict, on Kafka."""
 
 
-def held(made: Sequence[Made], verdicts: Mapping[str, Mapping[str, Any]], alarm: Raised | None) -> Held:
+def held(
+    made: Sequence[Made],
+    verdicts: Mapping[str, Mapping[str, Any]],
+    judged_ms: Mapping[str, int],
+    alarm: Raised | None,
+) -> Held:
     """Check that from the alarm on all declines of version 2.2.0 are held, and nothing else is because of it.
 
-    `verdicts`: by the decision's position. What a lane knew of the alarm stands in its verdicts (`as_of`).
+    `verdicts` and when they were written: by the decision's position. What a lane knew of the alarm stands in its
+    verdicts (`as_of`).
     """
     if alarm is None:
         return Held(Check("declines are held once the approval gap alarms", ("there was no such alarm",)))
@@ -193,8 +199,8 @@ def held(made: Sequence[Made], verdicts: Mapping[str, Mapping[str, Any]], alarm:
     check = Check(what, (*wrong[:5], *([f"… {missed:,} in all"] if missed > 5 else [])))
     if not hit:
         return Held(check)
-    first = hit[0]
-    return Held(check, first, len(hit), ours.index(first) + 1, (first.at_ms - alarm.at_ms) / 1000)
+    first, soonest = hit[0], min(judged_ms[one.position] for one in hit)
+    return Held(check, first, len(hit), ours.index(first) + 1, (soonest - alarm.at_ms) / 1000)
 
 
 def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Caught:

@@ -78,6 +78,8 @@ class Outcome:
     """Position of a decision that met with the strictest effect there was, for its most frequent reason."""
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What each verdict says, by the decision's position."""
+    judged_ms: dict[str, int] = field(default_factory=dict)
+    """When it was written, by the broker's clock."""
 
 
 def counted(settings: Settings, sent: Mapping[Place, Message]) -> Outcome:
@@ -110,7 +112,7 @@ def compare(
         position, data = (record.key or b"").decode(), event["data"]
         if position in verdicts:
             doubled.append(f"{position} has two verdicts")
-        verdicts[position] = data
+        verdicts[position], outcome.judged_ms[position] = data, record.timestamp
         if position not in expected:
             wrong.append(f"{event['id']} is about nothing that was sent")
         elif data["kind"] != expected[position].kind:

@@ -107,7 +107,7 @@ def _ratio(axes: Axes, points: Sequence[Point], true: float, live: int) -> None:
     axes.axhline(0.8, color=INK, lw=0.9, ls=(0, (4, 3)))
     axes.text(last, 0.815, "four fifths", color=INK, ha="right", va="bottom")
     axes.set_ylim(0, 1.45)
-    axes.set_ylabel("approvals, under 26\n÷ 26 to 39")
+    axes.set_ylabel("approval ratio,\nclients under 26")
 
 
 def _strength(axes: Axes, points: Sequence[Point]) -> None:

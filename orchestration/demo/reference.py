@@ -58,5 +58,7 @@ def _fitted(
     groups = {name: group_codes(declaration, name, [one.get(name) for one in known]) for name in declaration.groups}
     view = View(table.frame, np.zeros(rows, dtype=np.int64), 1, groups, table.times_ms)
     source = f"{rows:,} decisions of the demo's reference"
-    with threadpool_limits(1):  # on a machine that is busy starting Kafka, threads that wait for one another take minutes
+    with threadpool_limits(
+        1
+    ):  # on a machine that is busy starting Kafka, threads that wait for one another take minutes
         return fit(KINDS, view, model, declaration, version=version, source=source)

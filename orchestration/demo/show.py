@@ -86,7 +86,7 @@ class Screen:
         self.console.print()
         if not self.console.is_terminal:
             yield
-            self.console.print(_line(seen))
+            self.console.print(_line(seen), soft_wrap=True)
             return
         with Live(get_renderable=lambda: _figures(seen), console=self.console, refresh_per_second=8, transient=True):
             yield
@@ -96,7 +96,7 @@ class Screen:
         """Something changed; without a terminal this is a line every few seconds."""
         if not self.console.is_terminal and seen.judged and time.monotonic() - self._said > LINE_S:
             self._said = time.monotonic()
-            self.console.print(_line(seen))
+            self.console.print(_line(seen), soft_wrap=True)
 
     def outcome(self, outcome: Outcome) -> None:
         """Counts by effect, and each rule with an example."""
@@ -131,7 +131,9 @@ class Screen:
             table.add_row(one.cause.what, *told)
         if acted.first is not None:
             place = _short(acted.first.position)
-            words = f"the first held decision, {place}, {acted.seconds:.1f} s after the alarm; {acted.count:,} in all"
+            words = (
+                f"{place} was the first; its verdict came {acted.seconds:.1f} s after the alarm; {acted.count:,} in all"
+            )
             seconds = next((one.seconds for one in found if one.cause.monitor == GAP), 0.0) + acted.seconds
             table.add_row("declines held", f"{acted.decisions:,}", f"{seconds:.1f}", Text(words))
         self.console.print(Padding(table, (0, 0, 0, 2)))

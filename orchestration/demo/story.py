@@ -178,7 +178,9 @@ def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
     made = _made(settings, sent)
     raised = [Raised(one.data, one.time_ms, one.offset) for one in asyncio.run(signals_topic.history(settings))]
     found = caught.caught(made, raised)
-    acted = caught.held(made, outcome.verdicts, next(one.alarm for one in found if one.cause.monitor == caught.GAP))
+    acted = caught.held(
+        made, outcome.verdicts, outcome.judged_ms, next(one.alarm for one in found if one.cause.monitor == caught.GAP)
+    )
     screen.caught(found, acted)
     screen.heading("Checks")
     whole = len(sent.messages) >= traffic.FULL
@@ -222,7 +224,7 @@ def _made(settings: Settings, sent: Sent) -> list[Made]:
 def _draw(up: Started, made: list[Made], acted: Held) -> None:
     """The picture, from the observations in Kafka."""
     settings = up.settings
-    place = partition_of(NAME.encode(), settings.partitions)
+    place = partition_of(NAME.encode(), settings.observation_partitions)
     records = asyncio.run(Broker(settings).read_all(settings.topic("observations"), place))
     watched = compile_monitors(up.configuration, signals_topic.profiles_of(settings, up.configuration))[NAME]
     before = sum(one.call.model == NAME and one.call.version == VERSION for one in made)

@@ -321,7 +321,10 @@ def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approv
         }
         for one in made
     }
-    found = caught.held(made, verdicts, alarm)
+    judged_ms = {one.position: one.at_ms + 2 for one in made}
+    found = caught.held(made, verdicts, judged_ms, alarm)
+    assert found.first is not None
+    assert found.seconds == pytest.approx((found.first.at_ms + 2 - alarm.at_ms) / 1000)
     assert found.check.problems == ()
     assert found.first is not None
     assert found.first.label == "decline"
@@ -329,7 +332,7 @@ def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approv
     approved = next(one for one in made if one.label == "approve" and one.call.version == TUNED)
     verdicts[approved.position]["reasons"] = [{"rule": caught.HOLDS}]
     verdicts[found.first.position]["reasons"] = []
-    problems = caught.held(made, verdicts, alarm).check.problems
+    problems = caught.held(made, verdicts, judged_ms, alarm).check.problems
     assert problems == (
         f"{approved.position} (approve) was held because of the gap",
         f"{found.first.position} (decline) was not held because of the gap",
