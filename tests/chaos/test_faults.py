@@ -202,20 +202,11 @@ async def test_a_lane_with_outputs_but_without_committed_offset_does_not_start_o
     settings = await campaign.prepare(broker, tmp_path, prefix)
     await send(settings, 100)
     await campaign.drain(settings, [policy(settings)])
-    other = LaneName(prefix, "policy", settings.topic("decisions"), 0)
-    lane = make_lane(settings, other)
-    object.__setattr__(lane, "name", _OtherGroup(*(prefix, "policy", settings.topic("decisions"), 0)))
+    lane = make_lane(settings, policy(settings))
+    lane.group = f"{prefix}.nobody"  # as if the group's offsets had expired
     with pytest.raises(OffsetsLost, match="committed offset is gone"):
         await asyncio.wait_for(lane.run(), 30)
     assert len(await Broker(settings).read_all(settings.topic("verdicts"))) == 100
-
-
-class _OtherGroup(LaneName):
-    """As if the group's offsets had expired: the same lane, asking a group that has none."""
-
-    @property
-    def group(self) -> str:
-        return f"{self.prefix}.nobody"
 
 
 async def test_a_poison_flood_stops_nothing_and_releases_nothing(

@@ -236,6 +236,29 @@ async def test_what_came_after_the_snapshot_is_decided_again_as_it_was(broker, p
     assert len(heads) == 1
 
 
+async def test_manifests_that_another_lane_s_transaction_hides_are_waited_for(broker, prefix, tmp_path):
+    settings = await deployment(broker, prefix, tmp_path)
+    works: list[Tally] = []
+    lane = tally.lane(settings, records=7, snapshot_ms=60_000, made=works.append)
+    async with running(lane):
+        offsets = await send(settings, broker, "decisions", events(20))
+        await drained(lane)
+        other = await Broker(settings).producer(f"{prefix}.observe.other.0")
+        await other.begin_transaction()
+        await other.send_and_wait(settings.topic("manifests"), b"{}", partition=0)
+        offsets += await send(settings, broker, "decisions", events(20, 2))
+        await drained(lane)
+    again = tally.lane(settings, made=works.append)
+    async with running(again):
+        await asyncio.sleep(2)
+        assert again.status.state == "starting"
+        await other.abort_transaction()
+        await other.stop()
+        await until(lambda: again.status.state == "running")
+    assert works[1].everything() == works[0].everything()
+    await verify(settings, offsets)
+
+
 async def test_ticks_alone_are_committed_lazily(broker, prefix, tmp_path):
     settings = await deployment(broker, prefix, tmp_path)
     works: list[Tally] = []
