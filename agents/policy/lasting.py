@@ -105,8 +105,10 @@ class _Span:
         first = np.searchsorted(self._ends, moments - self._waits, side="right")
         last = np.searchsorted(self._starts, moments, side="right") - 1
         found = np.full(len(rows), YES, dtype=np.int8)
-        for low, high in set(zip(first.tolist(), last.tolist(), strict=True)):
-            some = np.flatnonzero((first == low) & (last == high))
+        spans = first * len(self._states) + last
+        for span in np.unique(spans).tolist():
+            low, high = divmod(span, len(self._states))
+            some = np.flatnonzero(spans == span)
             for number in range(high, low - 1, -1):
                 found[some] = np.minimum(found[some], self.under(number)[rows[some]])
                 if not found[some].any():
@@ -121,6 +123,8 @@ class _Span:
 
 def _coded(versions: Sequence[str | None]) -> tuple[Rows, list[str | None]]:
     """A number for each row's version, and the versions by number."""
+    if versions and versions.count(versions[0]) == len(versions):
+        return np.zeros(len(versions), dtype=np.int64), [versions[0]]
     numbers: dict[str | None, int] = {}
     codes = [numbers.setdefault(version, len(numbers)) for version in versions]
     return np.array(codes, dtype=np.int64), list(numbers)

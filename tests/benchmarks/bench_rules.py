@@ -1,9 +1,11 @@
 """CPU microseconds a decision for `RuleSet.judge`: `python -m tests.benchmarks.bench_rules`.
 
 1, 20 and 100 rules of two comparisons each, about one decision in 200 matching each rule; batches of 5,000, 1,000 and
-100; one thread. The median of the rounds; a round is long enough for the CPU clock.
+100; one thread. The median of the rounds; a round is long enough for the CPU clock. Last, 20 rules and one that waits for
+a signal (`for: 5m`), under an alarm that came, went and stands again.
 """
 
+import json
 import os
 import statistics
 import time
@@ -15,6 +17,7 @@ import polars as pl
 
 from agents.configuration import Configuration
 from agents.policy.standing import Standing
+from agents.records import Plain
 
 ROUNDS, FEATURES = 9, 20
 LIMITS = {(20, 5_000): 0.2, (100, 5_000): 1.0}
@@ -33,6 +36,23 @@ def standing(rules: int) -> Standing:
     )
 
 
+def waiting(rules: int) -> Standing:
+    """The same and a rule that looks back at a signal, of which four records are there."""
+    document = standing(rules).configuration.document()
+    when = "signals.gap.status = 'alarm' AND output.score < 0.5"
+    document["policies"][0]["rules"].append({"id": "waits", "when": when, "effect": "hold", "for": "5m"})
+    made = Standing.of(Configuration.model_validate({**document, "monitors": {"gap": {}}}))
+    records = [_signal(n, status) for n, status in enumerate(("ok", "alarm", "warn", "alarm"))]
+    return made.fold("signals", records)[0]
+
+
+def _signal(number: int, status: str) -> Plain:
+    at = -600_000 + 120_000 * number
+    data = {"model": "m", "version": "1", "monitor": "gap", "status": status, "clock_ms": at}
+    event = {"specversion": "1.0", "id": f"{number}", "source": "/m", "type": "governance.signal.v1", "data": data}
+    return Plain("gim.signals", 0, number, 0, b'["m","1","gap",null,null]', json.dumps(event).encode())
+
+
 def frame(height: int) -> pl.DataFrame:
     """Decisions as the reader hands them over."""
     made = np.random.default_rng(0)
@@ -41,9 +61,9 @@ def frame(height: int) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def cost(rules: int, height: int) -> float:
+def cost(made: Standing, height: int) -> float:
     """µs of CPU a decision."""
-    made, decisions, times = standing(rules), frame(height), np.zeros(height, dtype=np.int64)
+    decisions, times = frame(height), np.zeros(height, dtype=np.int64)
     repeats = max(1, 50_000 // height)
     found = []
     for _ in range(ROUNDS + 1):
@@ -60,10 +80,12 @@ def main() -> None:
     bad = False
     for rules in (1, 20, 100):
         for height in (5_000, 1_000, 100):
-            took = cost(rules, height)
+            took = cost(standing(rules), height)
             limit = LIMITS.get((rules, height))
             bad |= limit is not None and took > limit
             print(f"{rules:5} {height:7} {took:10.3f}" + (f"   (at most {limit})" if limit else ""))
+    for height in (5_000, 1_000, 100):
+        print(f"20 + 1 waiting {height:7} {cost(waiting(20), height):10.3f}")
     if bad:
         raise SystemExit("too slow")
 
