@@ -17,7 +17,11 @@ from orchestration.archive import Archive
 from orchestration.evidence import ArchiveWork, AuditWork
 from orchestration.kafka import Broker
 from orchestration.lane import Lane
+from orchestration.lane_life import LaneLife
 from orchestration.log_store import LogStore
+from orchestration.manifest_lane import ManifestLane
+from orchestration.monitor_join import JoinWork, join_inputs
+from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
 from orchestration.settings import DAY_MS, Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
@@ -25,21 +29,41 @@ from orchestration.work import LaneName, Pace, Work
 
 AUDIT_BATCH = 50_000
 ARCHIVE_BATCH = 20_000
+ASSESS_BATCH = 1_000
+JOIN_BATCH = 5_000
 
 
 def lane_names(settings: Settings, configuration: Configuration | None) -> list[LaneName]:
-    """Every lane of a deployment: policy and archive for each partition of decisions, audit for each of evidence."""
+    """Every lane of a deployment: policy, archive and (with monitors) observe for each partition of decisions, join for
+    each of cases where a model declares outcomes, assess for each of observations, audit for each of evidence.
+    """
     names = []
     for agent in ("policy", "archive"):
         for topic in inputs(settings, configuration):
             names += [LaneName(settings.prefix, agent, topic, number) for number in range(settings.partitions)]
+    names += _monitor_lanes(settings, configuration)
     for short in (*EVIDENCE, CHECKPOINTS):
         count = partitions_of(BY_NAME[short], settings)
         names += [LaneName(settings.prefix, "audit", settings.topic(short), number) for number in range(count)]
     return names
 
 
-def make_lane(settings: Settings, name: LaneName) -> Lane:
+def _monitor_lanes(settings: Settings, configuration: Configuration | None) -> list[LaneName]:
+    if configuration is None or not configuration.monitors:
+        return []
+    prefix, spread = settings.prefix, range(settings.partitions)
+    observe = [LaneName(prefix, "observe", topic, n) for topic in inputs(settings, configuration) for n in spread]
+    observations, cases = settings.topic("observations"), settings.topic("cases")
+    join = [LaneName(prefix, "join", cases, n) for n in spread] if _has_outcomes(configuration) else []
+    assess = [LaneName(prefix, "assess", observations, n) for n in range(settings.observation_partitions)]
+    return observe + join + assess
+
+
+def _has_outcomes(configuration: Configuration) -> bool:
+    return any(model.outcomes for model in configuration.models.values())
+
+
+def make_lane(settings: Settings, name: LaneName) -> LaneLife:
     """A lane ready to run. Raises Misconfigured where a key or setting is missing."""
     try:
         maker = MAKERS[name.agent]
@@ -77,6 +101,26 @@ def _audit(settings: Settings, name: LaneName) -> Lane:
     return Lane(name, Broker(settings), make, Pace(AUDIT_BATCH, settings.audit_interval_ms, snapshot_ms=0))
 
 
+def _observe(settings: Settings, name: LaneName) -> LaneLife:
+    secret = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt).salt("subjects")
+    pace = Pace(settings.batch_records, settings.monitor_interval_ms, settings.snapshot_interval_ms)
+    inputs = observe_inputs(settings, name.topic, name.partition)
+    return ManifestLane(name, Broker(settings), inputs, lambda: ObserveWork(settings, name, secret), pace)
+
+
+def _join(settings: Settings, name: LaneName) -> LaneLife:
+    secret = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt).salt("cases")
+    pace = Pace(JOIN_BATCH, settings.monitor_interval_ms, settings.snapshot_interval_ms)
+    inputs = join_inputs(settings, name.partition)
+    return ManifestLane(name, Broker(settings), inputs, lambda: JoinWork(settings, name, secret), pace)
+
+
+def _assess(settings: Settings, name: LaneName) -> LaneLife:
+    pace = Pace(ASSESS_BATCH, settings.monitor_interval_ms, settings.snapshot_interval_ms)
+    inputs = assess_inputs(settings, name.partition)
+    return ManifestLane(name, Broker(settings), inputs, lambda: AssessWork(settings, name), pace)
+
+
 def _archive(settings: Settings, name: LaneName) -> Lane:
     archive = Archive(settings.archive_url)
 
@@ -87,4 +131,11 @@ def _archive(settings: Settings, name: LaneName) -> Lane:
     return Lane(name, Broker(settings), make, pace)
 
 
-MAKERS: dict[str, Callable[[Settings, LaneName], Lane]] = {"policy": _policy, "audit": _audit, "archive": _archive}
+MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
+    "policy": _policy,
+    "audit": _audit,
+    "archive": _archive,
+    "observe": _observe,
+    "join": _join,
+    "assess": _assess,
+}

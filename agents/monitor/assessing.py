@@ -19,6 +19,8 @@ from agents.monitor.state import packed, unpacked
 PUBLISH_MS = 5_000
 MATERIAL = 0.02
 """Relative change of an estimate that is worth a record; also a tenth more decisions, or twice the strength."""
+LONGEST_PAUSE = 0.01
+"""Of the budget: what a pause adds to its clock at most. A year without a decision is no evidence, and adds no right to err."""
 Key = tuple[str, str, str | None, str | None]
 """Version, monitor, segment, group."""
 
@@ -85,7 +87,8 @@ class Assessor:
         reached = self.reached[stage] = max(before, clock_ms)
         self.clock_ms = max(self.clock_ms, clock_ms)
         gained = reached - before if before >= 0 else 0
-        weight = float(n) if self.watched.budget.unit == "decisions" else float(gained)
+        limit = self.watched.budget.limit
+        weight = float(n) if self.watched.budget.unit == "decisions" else min(float(gained), limit * LONGEST_PAUSE)
         step = Step(n, weight, reached, offset)
         found: list[Signalled] = []
         for monitor in self._monitors.values():
