@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from agents.columns import decision_columns
 from agents.configuration import Configuration, Model
@@ -52,9 +53,9 @@ def fitted(
         if version not in versions:
             raise Misconfigured(f"there is no decision of version {version!r}; there are {', '.join(versions)}")
         table = table.rows([row for row, one in enumerate(table.versions) if one == version])
-    found = fit(
-        kinds, view_of(table, declaration), model, declaration, version=version or _only(versions), source=source
-    )
+    with threadpool_limits(1):  # the same figures on any machine, and no threads that wait for each other on a busy one
+        view = view_of(table, declaration)
+        found = fit(kinds, view, model, declaration, version=version or _only(versions), source=source)
     remarks = [*_remarks(table, declaration, versions, version), *found.remarks]
     return replace(found, remarks=tuple(remarks))
 

@@ -13,6 +13,7 @@ import polars as pl
 from orchestration.guessing import Guess, labels_of
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_ /-]*")
+_NAME = re.compile(r"[A-Za-z]\w*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "~"}
 
 
@@ -96,7 +97,7 @@ def _rules(one: Starter, labels: Sequence[str]) -> list[str]:
     odd = odd_feature(one.frame, guess)
     if odd is not None:
         name, low, high = odd
-        column = f"features.{_quoted(_short(name))}"
+        column = f"features.{_short(name)}"
         found.append(
             _rule("unseen-input", f"{column} < {low:g} OR {column} > {high:g}", "log",
                   f"{_short(name)} {{{column}}} lies outside what is usual",
@@ -146,9 +147,13 @@ def close_call(frame: pl.DataFrame, guess: Guess) -> tuple[float, float] | None:
 
 
 def odd_feature(frame: pl.DataFrame, guess: Guess) -> tuple[str, float, float] | None:
-    """The first numeric feature with many values, and the range that all but 1 in 500 lie in."""
+    """The first numeric feature with many values, and the range that all but 1 in 500 lie in.
+
+    One whose name conditions would have to quote is passed over.
+    """
     for name, kind in guess.features.items():
-        if kind.startswith("numeric") and frame[name].n_unique() > 20:
+        many = kind.startswith("numeric") and frame[name].n_unique() > 20
+        if many and _NAME.fullmatch(_short(name)):
             values = frame[name].cast(pl.Float64).drop_nulls().drop_nans()
             low, high = values.quantile(0.001), values.quantile(0.999)
             return name, float(f"{low:.6g}"), float(f"{high:.6g}")
@@ -178,10 +183,6 @@ def _labels(labels: Sequence[str], favourable: str | None) -> str:
 
 def _short(name: str) -> str:
     return re.sub(r"^(?:data\.)?(?:features|groups)\.", "", name)
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"\w+", name) else f'"{name}"'
 
 
 def _sql(text: str) -> str:

@@ -142,15 +142,17 @@ def _asked(frame: pl.DataFrame, found: Guess, told: Mapping[str, Any]) -> dict[s
 
 def _write(target: Path, text: str) -> None:
     """The file, whole or not at all, and only if it is sound: what its own tests say counts."""
+    fresh = target.with_name(f".{target.name}.new.yaml")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new.yaml")
         fresh.write_text(text, encoding="utf-8")
         failed = [one for one in run_tests(load(fresh)) if not one.passed]
         assert not failed, f"a starter's tests pass: {failed}"
         fresh.replace(target)
     except OSError as error:
         raise Misconfigured(f"{target} cannot be written: {error.strerror}; give another --out") from error
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _tell(found: Guess, frame: pl.DataFrame, target: Path) -> None:
