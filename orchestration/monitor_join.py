@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.errors import Retryable
-from agents.events import SnapshotData
+from agents.events import Severity, SnapshotData
 from agents.monitor.join_agent import JoinAgent
 from agents.monitor.joining import DAY_MS
+from agents.policy.flags import FlagBook
+from agents.policy.times import iso
 from agents.records import Record, Stretch
 from orchestration.case_store import CaseStore, Stored
 from orchestration.monitor_lanes import MonitorWork
@@ -102,7 +104,18 @@ class JoinWork(MonitorWork):
         self.configured.refused.clear()
         agent.refused.clear()
         yield from self.flags(refused, agent.now_ms, cases.start)
+        yield from self._orphaned(agent, outcomes.start)
         self._offsets.update((str(one.input), one.end) for one in taken)
+
+    def _orphaned(self, agent: JoinAgent, offset: int) -> Iterator[Stretch]:
+        """One flag for outcomes that were given up, with their number."""
+        book = FlagBook(self.settings.prefix, self._outcomes.topic, self._outcomes.partition, speaker=self.name.agent)
+        told = "outcomes came for decisions without a case: is the model watched, and their key that of the decision?"
+        for _ in range(agent.orphaned):
+            severity = Severity.WARNING
+            book.add("join/orphaned", None, None, offset, severity=severity, effect=None, reason=lambda: told)
+        if book:
+            yield (self.settings.topic("flags"), 0), book.messages(iso(max(agent.now_ms, 0)))
 
     def snapshot(self) -> State:
         """Clock and sequence; the cases are in the topics, and in the store to be read sooner."""

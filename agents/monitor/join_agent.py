@@ -73,6 +73,8 @@ class JoinAgent:
         self.counters = counters_of(self.configuration, self.profiles, self.kinds)
         self.digest = self.configuration.digest()
         self.join = self._empty()
+        self.orphaned = 0
+        """Outcomes that the last batch gave up, because no case came for them."""
 
     def _empty(self) -> Join:
         return Join(self.configuration, self.key, self.retention_ms, self.patience_ms)
@@ -97,6 +99,7 @@ class JoinAgent:
         """One batch: its cases, then its outcomes, then the time of its last tick."""
         found: dict[int, list[Message]] = {}
         joined = self._joined(cases, outcomes, ticks)
+        self.orphaned = joined.orphaned
         told = set()
         for matured in joined.matured:
             told.add((matured.model, matured.version))

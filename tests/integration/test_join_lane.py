@@ -16,7 +16,7 @@ from agents.configuration import Configuration
 from agents.monitor.case_records import key_of
 from agents.partitions import partition_of
 from orchestration import config_topic, keys, topics
-from orchestration.bootstrap import make_lane
+from orchestration.bootstrap import lane_names, make_lane
 from orchestration.kafka import Broker
 from orchestration.local_kafka import LocalKafka
 from orchestration.manifest_lane import ManifestLane
@@ -35,7 +35,7 @@ CONFIGURATION = Configuration.model_validate(
                 "groups": {"sex": ["female", "male"]},
                 "outcomes": {"repaid": {"positive": True}, "default": {}},
                 "label_maturity": "1s",
-                "arl": 100_000,
+                "false_alarms": "1 per hour",
             }
         },
         "monitors": {"chances": {"kind": "opportunity", "segment_by": ["purpose"]}},
@@ -245,9 +245,9 @@ async def test_from_a_decision_to_a_signal_by_way_of_its_outcome(broker, prefix,
         labels.append(outcome(number))
     await produce(broker, settings.topic("attributes"), people)
     await produce(broker, settings.topic("decisions"), decisions)
-    observe = [LaneName(settings.prefix, "observe", settings.topic("decisions"), number) for number in range(2)]
-    assess = LaneName(settings.prefix, "assess", settings.topic("observations"), 0)
-    lanes = [*(make_lane(settings, one) for one in (*observe, assess)), lane(settings, 0), lane(settings, 1)]
+    names = [one for one in lane_names(settings, CONFIGURATION) if one.agent in ("observe", "join", "assess")]
+    assert [one.agent for one in names] == ["observe", "observe", "join", "join", "assess"]
+    lanes = [make_lane(settings, one) for one in names]
 
     async def alarmed() -> bool:
         await tick(settings, broker)

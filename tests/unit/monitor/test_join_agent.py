@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from agents.configuration import Configuration
+from agents.events import ConfigurationData, ConfigurationEvent
 from agents.monitor.agent import AssessAgent
 from agents.monitor.assessing import Assessor
 from agents.monitor.compilation import compile_monitors
@@ -20,6 +21,9 @@ from agents.monitor.join_agent import TALLY, JoinAgent
 from agents.monitor.observing import Observer
 from agents.records import Message, Plain, collect
 from orchestration.case_store import CaseStore
+from orchestration.monitor_join import JoinWork, join_inputs
+from orchestration.settings import Settings
+from orchestration.work import LaneName, Taken
 from tests.unit.monitor.test_agent import attributes
 from tests.unit.monitor.test_joining import case, outcome
 
@@ -206,3 +210,27 @@ def test_outcomes_have_all_of_the_budgets_time_though_decisions_and_ticks_have_m
         assessor.restore(kept)
     evidence = assessor.states["1", "opportunity"]["watch"]["log_m"]
     assert evidence[0, 0].max() > 10, "no weight, no evidence: a gap would never alarm"
+
+
+def test_outcomes_that_no_case_came_for_are_flagged_with_their_number(tmp_path: Path) -> None:
+    settings = Settings(prefix="t", data_dir=tmp_path)
+    work = JoinWork(settings, LaneName("t", "join", "t.cases", 0), b"k")
+    inputs = join_inputs(settings, 0)
+    applied = ConfigurationEvent(
+        id="c",
+        source="/t",
+        data=ConfigurationData(digest=CONFIGURATION.digest(), document=CONFIGURATION.document()),
+    )
+    config = Plain("t.config", 0, 0, 0, b"current", applied.model_dump_json().encode())
+    early = [outcome(number, 1_000, f"nobody-{number}") for number in range(3)]
+    later = [case(0, 5 * 86_400_000)]
+    written = []
+    for config_, cases, outcomes in (([config], [], early), ([], later, [])):
+        taken = [
+            Taken(one, 0, len(given), given) for one, given in zip(inputs, (config_, cases, outcomes, []), strict=True)
+        ]
+        written.append(collect(work.decide(taken)))
+    assert ("t.flags", 0) not in written[0]
+    [(_, value, _)] = written[1]["t.flags", 0]
+    flag = json.loads(value or b"")["data"]
+    assert (flag["dedup_key"], flag["count"]) == ('["join/orphaned",null,null,null]', 3)
