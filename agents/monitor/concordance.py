@@ -21,6 +21,8 @@ Signs = npt.NDArray[np.float32]
 
 MOST = 30
 """Features whose pairs are watched, at most: 435 pairs."""
+EXACT = 2**22
+"""Rows whose products are added up at a time: single precision is exact for whole numbers below 2²⁴."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +86,15 @@ class Concordance:
         whole = bool(z.all())
         start = 0
         for place, end in enumerate(ends):
-            part = z[:, start:end]
-            both: Signs | int = int(end - start)
-            if not whole:
-                known = np.abs(part)
-                both = (known @ known.T)[self._upper]
-                unknown[place] = end - start - both
-            alike[place] = (both + (part @ part.T)[self._upper]) / 2  # whole numbers below 2²⁴: exact
-            start = end
+            for low in range(start, end, EXACT):
+                part = z[:, low : min(low + EXACT, end)]
+                both: Signs | int = part.shape[1]
+                if not whole:
+                    known = np.abs(part)
+                    both = (known @ known.T)[self._upper]
+                    unknown[place] += (part.shape[1] - both).astype(np.int64)
+                alike[place] += ((both + (part @ part.T)[self._upper]) / 2).astype(np.int64)
+            start = int(end)
         return alike, unknown
 
 

@@ -5,7 +5,7 @@ Counts are kept by the strata of a week (seasons.py), so that the monitor may be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,7 @@ def fit_section(view: View, declaration: Model) -> tuple[State | None, list[str]
         name: one.astype(np.int32)
         for name, one in (("n", n), ("counts", counts), ("alike", alike), ("unknown", unknown))
     }
-    remarks = [*_on_size(view.height), *_on_columns(binning, counts.sum(axis=0), columns)]
+    remarks = [*_on_size(view.height), *_on_columns(binning, counts.sum(axis=0))]
     return section, remarks + (_on_seasons(binning, counts) if timed else [])
 
 
@@ -126,16 +126,17 @@ def _on_size(n: int) -> list[str]:
     return [f"only {n:,} reference decisions: too few to compare data with; give {5 * FEW:,} or more", told]
 
 
-def _on_columns(binning: Binning, counts: Ints, columns: Mapping[str, pl.Series]) -> list[str]:
+def _on_columns(binning: Binning, counts: Ints) -> list[str]:
     empty, constant, many = [], [], []
     for name, one, start in zip(binning.names, binning.bins, binning.starts, strict=True):
         mine = counts[start : start + one.size]
         if mine[:-1].sum() == 0:
             empty.append(name)
-        elif columns[name].drop_nulls().n_unique() == 1:
+        elif isinstance(one, LevelBins):
+            constant += [name] if one.size == 3 else []
+            many += [name] if mine[-2] > 0 else []
+        elif len(one.edges) == 2 and mine[1] == mine[:-1].sum():
             constant.append(name)
-        elif isinstance(one, LevelBins) and mine[-2] > 0:
-            many.append(name)
     found = []
     if empty:
         found.append(f"always missing in the reference: {listed(empty)}; any value there will count as drift")
