@@ -24,6 +24,7 @@ COLOURS = {"allow": "green", "log": "cyan", "hold": "yellow", "block": "red"}
 STATUS = {"alarm": "red", "warn": "yellow", "ok": "green"}
 MOST_TURNS = 12
 MOST_DRIFT = 8
+MOST_GROUPS = 24
 
 
 def write(out: Path, findings: Findings) -> list[Path]:
@@ -147,7 +148,11 @@ def groups_table(findings: Findings) -> Table:
     table = Table(title="groups at the end", title_justify="left", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("group", "version", "decisions", "rate", "compared with", "estimate (95 %)", "status", "monitor"):
         table.add_column(name, justify="right" if name in ("decisions", "rate") else "left")
-    for one in _of_groups(findings.final):
+    rows = list(_of_groups(findings.final))
+    if len(rows) > MOST_GROUPS:
+        rows = sorted(rows, key=lambda one: -(one.e_value or 0.0))[:MOST_GROUPS]
+        table.title = f"groups at the end, the {MOST_GROUPS} with the strongest evidence (all are in {METRICS})"
+    for one in rows:
         detail = one.detail
         theirs = f"{detail['reference_rate']:.1%} of " if "reference_rate" in detail else ""
         estimate = "" if one.estimate is None else f"{one.estimate:.2f}"
