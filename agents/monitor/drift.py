@@ -34,7 +34,7 @@ RESTING = 100.0
 LEAST = 500
 """Decisions before there is a judgement."""
 BELIEVED = 1_000
-"""Decisions from which on a PSI alone may warn."""
+"""Decisions, here and in the reference, from which on a PSI alone may warn."""
 COOLING = 2_000
 """Decisions, at least, between an alarm and its end."""
 PAIRS = 0.5
@@ -295,7 +295,8 @@ class DataDrift(Monitor):
             return SignalStatus.ALARM
         if state["seen"] < LEAST:
             return SignalStatus.INSUFFICIENT
-        large = warn is not None and effects.n >= BELIEVED and effects.psi >= warn
+        behind = min(float(effects.n), float(self.balls[part].n_ref[:, row].sum()))
+        large = warn is not None and behind >= BELIEVED and effects.psi >= warn
         return SignalStatus.WARN if mine["warn"][row] or large else SignalStatus.OK
 
     def _judgement(

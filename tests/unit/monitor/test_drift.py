@@ -17,13 +17,16 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.contract import Budget, Judgement, Setting, State, Step, View, merge, of_stretch
 from agents.monitor.drift import DataDrift, DriftOptions
+from agents.monitor.profiles import Profile, fit
 from agents.monitor.seasons import BUCKET_MS, STRATA, added_up, strata_of
 from agents.monitor.state import packed, unpacked
+from agents.monitor.watch import Watch
 from tests.studies.drift import BARS, delays, false_alarms
 
 MODEL = Model.model_validate(
     {"features": {"x": "numeric", "y": "numeric?", "c": "categorical?"}, "arl": 1_000_000, "labels": {}}
 )
+KINDS_HERE = {"data_drift": DataDrift}
 MONDAY_MS = 1_772_409_600_000
 HOUR_MS = 3_600_000
 
@@ -287,6 +290,20 @@ def test_options_are_checked_and_a_missing_profile_is_said() -> None:
     assert "declares no `features`" in (DataDrift.applies(Model(), DriftOptions()) or "")
     bare = DataDrift(Setting("drift", "m", MODEL, DriftOptions(), profile=None))
     assert "govern profile fit" in (bare.ready or "")
+
+
+def test_a_watch_with_a_profile_signals_what_has_moved() -> None:
+    profile = fit(KINDS_HERE, view(rows(5_000, 0), 5_000), "m", MODEL)
+    profile = Profile.of_bytes(profile.to_bytes(), profile.digest)
+    watch = Watch({"m": MODEL}, {"data_drift": {}}, profiles={"m": profile})
+    named = {"model": "m", "version": "1"}
+    frames = [rows(3_000, 1), rows(1_000, 2, shift=0.8)]
+    frames = [one.with_columns(pl.lit(value).alias(name) for name, value in named.items()) for one in frames]
+    assert all(one.status is not SignalStatus.ALARM for one in watch.feed(frames[0], now=MONDAY_MS))
+    found = [one for one in watch.feed(frames[1], now=MONDAY_MS + HOUR_MS) if one.status is SignalStatus.ALARM]
+    assert [one.group for one in found] == [None, "feature=x"]
+    assert (found[1].metric, found[1].guarantee) == ("psi", "proved")
+    assert "x has moved to higher values" in (found[1].text or "")
 
 
 def test_delays_and_false_alarms_are_those_of_the_bars_on_a_few_streams() -> None:
