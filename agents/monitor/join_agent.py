@@ -18,6 +18,7 @@ from agents.errors import Poison
 from agents.monitor.compilation import compile_monitors
 from agents.monitor.contract import Counts, Monitor
 from agents.monitor.counting import Counted, Counter, nested
+from agents.monitor.coverage import LabelCoverage
 from agents.monitor.joining import DAY_MS, Join, Joined, Kept
 from agents.monitor.matured import Matured
 from agents.monitor.profiles import Profile
@@ -141,7 +142,7 @@ class JoinAgent:
         counter = self.counters[matured.model]
         for number, one in enumerate(counted(matured, counter)):
             first, last = int(matured.offsets[one.first]), int(matured.offsets[one.last])
-            counts = dict(one.counts) if number else {**one.counts, TALLY: _arrays(tally)}
+            counts = dict(one.counts) if number else {**one.counts, **self._tallied(matured.model, tally)}
             identity = f"{self.topic}/{self.partition}/{first}/{matured.model}/{one.version}"
             self._add(matured.model, one.version, identity, (first, last + 1), one, counts, found)
 
@@ -154,7 +155,7 @@ class JoinAgent:
         place = partition_of(model.encode(), self.observation_partitions)
         number = self.sequence.get(f"{self.prefix}.observations/{place}", 0)
         identity = f"{self.writer}/{number}/{model}/{version}"
-        self._add(model, version, identity, (0, 0), one, {TALLY: _arrays(tally)}, found)
+        self._add(model, version, identity, (0, 0), one, self._tallied(model, tally), found)
 
     def _add(
         self,
@@ -192,12 +193,14 @@ class JoinAgent:
         place = partition_of(model.encode(), self.observation_partitions)
         found.setdefault(place, []).append((model.encode(), _encode(event), self._numbered(place)))
 
+    def _tallied(self, model: str, tally: Mapping[str, int]) -> dict[str, Counts]:
+        """What was joined, for readers of observations and for monitors of the coverage."""
+        counts = {name: np.array([count], dtype=np.int64) for name, count in tally.items()}
+        watching = [one.name for one in self.counters[model].monitors if isinstance(one, LabelCoverage)]
+        return dict.fromkeys((TALLY, *watching), counts)
+
     def _numbered(self, place: int) -> list[tuple[str, bytes | None]]:
         name = f"{self.prefix}.observations/{place}"
         number = self.sequence.get(name, 0)
         self.sequence[name] = number + 1
         return [("govern-seq", b"%d" % number), ("govern-writer", self.writer.encode())]
-
-
-def _arrays(tally: Mapping[str, int]) -> Counts:
-    return {name: np.array([count], dtype=np.int64) for name, count in tally.items()}

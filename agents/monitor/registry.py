@@ -12,6 +12,7 @@ from agents.monitor.anomaly import Anomaly
 from agents.monitor.behaviour import Behaviour
 from agents.monitor.call_rate import CallRate
 from agents.monitor.contract import Monitor
+from agents.monitor.coverage import LabelCoverage
 from agents.monitor.drift import DataDrift
 from agents.monitor.impact import DisparateImpact, StatisticalParity
 from agents.monitor.operations import Operations
@@ -29,6 +30,7 @@ KINDS: Mapping[str, type[Monitor]] = {
         StatisticalParity,
         Opportunity,
         FalsePositiveRate,
+        LabelCoverage,
         ScoringRate,
         AfterHours,
         CallRate,

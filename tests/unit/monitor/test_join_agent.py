@@ -16,6 +16,7 @@ from agents.events import ConfigurationData, ConfigurationEvent
 from agents.monitor.agent import AssessAgent
 from agents.monitor.assessing import Assessor
 from agents.monitor.compilation import compile_monitors
+from agents.monitor.contract import Step
 from agents.monitor.counting import Counter, arrays
 from agents.monitor.join_agent import TALLY, JoinAgent
 from agents.monitor.observing import Observer
@@ -234,3 +235,23 @@ def test_outcomes_that_no_case_came_for_are_flagged_with_their_number(tmp_path: 
     [(_, value, _)] = written[1]["t.flags", 0]
     flag = json.loads(value or b"")["data"]
     assert (flag["dedup_key"], flag["count"]) == ('["join/orphaned",null,null,null]', 3)
+
+
+def test_how_many_labels_are_known_is_a_signal_of_its_own() -> None:
+    document = CONFIGURATION.document()
+    document["monitors"]["labels"] = {"kind": "label_coverage", "least": 0.9}
+    lane = JoinAgent("t", "t.cases", 0, Configuration.model_validate(document), key=b"k")
+    cases = [case(number, 0, f"c{number}") for number in range(100)]
+    known = [outcome(number, 1_000, f"c{number}") for number in range(60)]
+    messages = taken(lane, Batch(cases, known, [Plain("t.ticks", 0, 0, 11_000, None, b"")]))
+    late = [outcome(60, 12_000, "c60"), outcome(61, 12_000, "c0", "default", 1)]
+    messages += taken(lane, Batch([], late, []))
+    [monitor] = [one for one in lane.counters["credit"].monitors if one.name == "labels"]
+    state = monitor.start()
+    for one in data_of(messages):
+        monitor.step(state, arrays(one["counts"])["labels"], Step(one["n"], 1.0, one["clock_ms"], 0))
+    [said] = monitor.judge(state)
+    assert (said.status, said.estimate, said.n) == ("warn", pytest.approx(0.61), 100)
+    assert monitor.sentence(said) == (
+        "the outcome of 61.0% of 100 mature decisions is known; 1 came after maturity, 1 changed after it"
+    )
