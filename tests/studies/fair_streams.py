@@ -3,7 +3,7 @@
     python -m tests.studies.fair_streams --streams 500 --processes 2
 
 `fair`: nothing is wrong. `boundary`: as much is wrong as the nulls still allow: approval rates at exactly four fifths and a
-tenth apart, and every numeric feature shifted to the edge of the ball that counts as no drift.
+tenth apart, and every numeric feature shifted to the edge of the ball that counts as no drift (scores follow them).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agents.configuration import Configuration, Model
 from agents.events import SignalStatus
 from agents.monitor.assessing import Assessor
 from agents.monitor.compilation import compile_monitors
-from agents.monitor.contract import View
+from agents.monitor.contract import Stage, View
 from agents.monitor.counting import Counter
 from agents.monitor.profiles import Profile, fit
 from agents.monitor.registry import KINDS
@@ -37,8 +37,8 @@ BATCH = 5_000
 MINUTE_MS = 60_000
 RATE = 0.5
 PSI_TOLERANCE = 0.01
-UNUSED = frozenset({"unusual_tools", "prompt_risk", "performance", "opportunity", "false_positive_rate"})
-"""Kinds for agents, prompts and late labels, which these decisions have not."""
+UNUSED = frozenset({"unusual_tools", "prompt_risk"})
+"""Kinds for agents and prompts, which these decisions have not."""
 
 
 def model() -> Model:
@@ -52,6 +52,7 @@ def model() -> Model:
             "callers": ["portal", "batch"],
             "versions": ["1"],
             "calendar": "office",
+            "outcomes": {"repaid": {"positive": True}, "default": {}},
             "arl": 1_000_000,
         }
     )
@@ -64,7 +65,7 @@ def decisions(count: int, random: np.random.Generator, state: State, start_ms: i
     shift = np.sqrt(PSI_TOLERANCE) if state == "boundary" else 0.0  # a normal moved by d has Σ(p-π)²/π = exp(d²) - 1
     x = x + shift
     group = (random.random(count) < 0.2).astype(np.int64)
-    score = 1 / (1 + np.exp(-(x[:, :3].sum(axis=1) - 3 * shift + 0.5 * random.normal(size=count))))
+    score = 1 / (1 + np.exp(-(x[:, :3].sum(axis=1) + 0.5 * random.normal(size=count))))
     rate = np.where((group == 1) & (state == "boundary"), 0.8 * RATE, RATE)
     approve = random.random(count) < rate
     outcome = (random.random(count) < score).astype(float)
@@ -73,7 +74,7 @@ def decisions(count: int, random: np.random.Generator, state: State, start_ms: i
     columns |= {
         "output.label": np.where(approve, "approve", "decline"),
         "output.score": score,
-        "output.confidence": np.maximum(score, 1 - score),
+        "output.confidence": random.uniform(0.5, 1.0, count),
         "caller": np.where(random.random(count) < 0.8, "portal", "batch"),
         "caller_declared": np.ones(count, dtype=bool),
         "model.version_declared": np.ones(count, dtype=bool),
@@ -127,16 +128,19 @@ def run(seed: int, state: State) -> Run:
         }
     )
     watched = compile_monitors(configuration, {profile.digest: profile})["m"]
-    counter, assessor = Counter(watched), Assessor(watched)
+    counters: dict[Stage, Counter] = {stage: Counter(watched, stage) for stage in ("decisions", "outcomes")}
+    assessor = Assessor(watched)
     random = np.random.default_rng(seed)
     found = Run()
     began = time.process_time()
     for batch in range(DECISIONS // BATCH):
         view = decisions(BATCH, random, state, REFERENCE * MINUTE_MS + batch * BATCH * MINUTE_MS)
-        for one in counter.count(view.frame, ["1"] * BATCH, view.times_ms, view.groups):
-            for said in assessor.take(one.version, one.n, one.clock_ms, one.counts, 0):  # only what changes is said
-                if said.judgement.status is SignalStatus.ALARM and said.before is not SignalStatus.ALARM:
-                    found.alarms.append(f"{said.monitor.name} {said.judgement.group or ''}".strip())
+        for stage, counter in counters.items():
+            for one in counter.count(view.frame, ["1"] * BATCH, view.times_ms, view.groups):
+                # With `now` standing still only what changes is said.
+                for said in assessor.take(one.version, one.n, one.clock_ms, one.counts, 0, stage=stage):
+                    if said.judgement.status is SignalStatus.ALARM and said.before is not SignalStatus.ALARM:
+                        found.alarms.append(f"{said.monitor.name} {said.judgement.group or ''}".strip())
     found.seconds = time.process_time() - began
     return found
 
