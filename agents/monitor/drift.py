@@ -20,7 +20,7 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.ball import SOURCE, Ball, Effects
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.drift_profile import EXTRA, Reference, column_of, fit_section, listed
+from agents.monitor.drift_profile import EXTRA, Reference, column_of, fit_section, listed, mid_ranks
 from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_pair
 from agents.monitor.seasons import Seasons, strata_of
 from agents.monitor.state import packed
@@ -89,7 +89,7 @@ class DataDrift(Monitor):
             layout, cells = self.reference.concordance.layout, self.reference.cells
             self.balls["pairs"] = Ball(layout, cells, psi_tol=options.psi_tol, rest=rest)
             self.weights["pairs"] = setting.share * joint / len(self.pairs)
-        self._ranks = _ranks(self.balls["features"])
+        self._ranks = mid_ranks(self.balls["features"])
         self._print = hashlib.sha256(json.dumps(packed(section), sort_keys=True).encode()).hexdigest()
 
     @classmethod
@@ -172,32 +172,12 @@ class DataDrift(Monitor):
         if state["reference"] != self._print:  # counts of another reference's bins mean nothing here
             state.clear()
             state.update(self.start())
-        singles, cells, n = self._gathered(counts)
+        singles, cells, n = self._known.gathered(counts)
         pending = int(state["features"]["ball"]["n"][0]) + n
         closed = self.balls["features"].step(state["features"]["ball"], singles, n, step.weight, step.now_ms)
         if self.pairs:
             self.balls["pairs"].step(state["pairs"]["ball"], cells, n, step.weight, step.now_ms)
         return bool(closed.any()) and self._judged(state, pending)
-
-    def _gathered(self, counts: Counts) -> tuple[Ints, Ints, int]:
-        """Counts as the Balls take them, and how many decisions they are of."""
-        strata = len(self._known.n)
-        binning = self._known.binning
-        flat = np.zeros((strata, binning.size), dtype=np.int64)
-        cells = np.zeros((strata, len(self.pairs), 2), dtype=np.int64)
-        total = 0
-        for key, values in counts.items():
-            what, _, number = key.partition(" ")
-            if what != "bins":
-                continue
-            flat[int(number)] = values
-            n = int(values[: binning.bins[0].size].sum())
-            total += n
-            if self.pairs:
-                alike = counts.get(f"alike {number}", 0)
-                cells[int(number), :, 0] = alike
-                cells[int(number), :, 1] = n - counts.get(f"unknown {number}", 0) - alike
-        return binning.padded(flat), cells, total
 
     def strengths(self, state: State) -> dict[str, Floats]:
         """Each member's part of the budget-scaled evidence; the monitor's is their sum."""
@@ -403,13 +383,3 @@ class DataDrift(Monitor):
             f"ends when the recent decisions (half-life {2_000:,}) lie within the tolerance of the reference again, at "
             f"least {COOLING:,} decisions after the alarm"
         )
-
-
-def _ranks(ball: Ball) -> list[Floats | None]:
-    """The mid-rank of each bin in the reference (0 for missing), for features with an order."""
-    pi = ball.pi.mean(axis=0)
-    found: list[Floats | None] = []
-    for row, ordered in zip(pi, ball.layout.ordered, strict=True):
-        inside = np.where(ordered, row, 0.0)[: int(ordered.sum()) + 1]
-        found.append((np.cumsum(inside) - inside / 2) / inside.sum() * (inside > 0) if ordered.sum() > 1 else None)
-    return found

@@ -13,9 +13,10 @@ import polars as pl
 from scipy.stats import chi2
 
 from agents.configuration import Model
+from agents.monitor.ball import Ball
 from agents.monitor.bins import LEVELS, Binning, Bins, LevelBins, fit_levels, fit_numeric
 from agents.monitor.concordance import Concordance
-from agents.monitor.contract import Ints, State, View
+from agents.monitor.contract import Counts, Floats, Ints, State, View
 from agents.monitor.seasons import STRATA, Seasons, added_up, strata_of
 
 EXTRA = ("output.score",)
@@ -61,6 +62,25 @@ class Reference:
     def cells(self) -> Ints:
         """Pairs as a Ball takes them, (strata, pairs, 2)."""
         return np.stack([self.alike, self.n[:, None] - self.unknown - self.alike], axis=2)
+
+    def gathered(self, counts: Counts) -> tuple[Ints, Ints, int]:
+        """Counts of a monitor's `observe` as Balls take them, for features and for pairs; and of how many decisions."""
+        strata, pairs, first = len(self.n), len(self.concordance.pairs), self.binning.bins[0].size
+        flat = np.zeros((strata, self.binning.size), dtype=np.int64)
+        cells = np.zeros((strata, pairs, 2), dtype=np.int64)
+        total = 0
+        for key, values in counts.items():
+            what, _, number = key.partition(" ")
+            if what != "bins":
+                continue
+            flat[int(number)] = values
+            n = int(values[:first].sum())
+            total += n
+            if pairs:
+                alike = counts.get(f"alike {number}", 0)
+                cells[int(number), :, 0] = alike
+                cells[int(number), :, 1] = n - counts.get(f"unknown {number}", 0) - alike
+        return self.binning.padded(flat), cells, total
 
 
 def column_of(name: str) -> str:
@@ -180,3 +200,13 @@ def listed(names: Sequence[str]) -> str:
     """
     more = len(names) - TOLD
     return ", ".join(names[:TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def mid_ranks(ball: Ball) -> list[Floats | None]:
+    """The mid-rank of each bin in the reference (0 for missing), for features with an order."""
+    pi = ball.pi.mean(axis=0)
+    found: list[Floats | None] = []
+    for row, ordered in zip(pi, ball.layout.ordered, strict=True):
+        inside = np.where(ordered, row, 0.0)[: int(ordered.sum()) + 1]
+        found.append((np.cumsum(inside) - inside / 2) / inside.sum() * (inside > 0) if ordered.sum() > 1 else None)
+    return found
