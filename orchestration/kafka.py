@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -154,16 +154,21 @@ class Broker:
 
 async def read_range(consumer: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> list[Any]:
     """Committed records with start <= offset < end; markers and aborted records in between have no record."""
-    records: list[Any] = []
+    return [record async for batch in batches(consumer, place, start, end) for record in batch]
+
+
+async def batches(
+    consumer: AIOKafkaConsumer, place: TopicPartition, start: int, end: int
+) -> AsyncIterator[Sequence[Any]]:
+    """The same, as it comes: for what need not be in memory all at once."""
     if start >= end:
-        return records
+        return
     consumer.seek(place, start)
     while await consumer.position(place) < end:
-        batches = await consumer.getmany(place, timeout_ms=200, max_records=20_000)
-        records += batches.get(place, ())
-    while records and records[-1].offset >= end:
-        records.pop()
-    return records
+        records = (await consumer.getmany(place, timeout_ms=200, max_records=20_000)).get(place, [])
+        while records and records[-1].offset >= end:
+            records.pop()
+        yield records
 
 
 async def read_back(

@@ -22,6 +22,7 @@ from orchestration.inputs import Intake, Ranges, place_of
 from orchestration.kafka import Broker, read_back
 from orchestration.lane_life import RECOMMIT_S, RECOVERY_S, SETTLE_S, LaneLife
 from orchestration.snapshots import Kept, Parts, read_snapshot
+from orchestration.topics import COMPACTION_LAG_MS
 from orchestration.work import Input, LaneName, ManifestWork, Pace, Remembering, State, Taken
 
 log = logging.getLogger("governance.lane")
@@ -160,6 +161,8 @@ class ManifestLane(LaneLife):
         assert self._consumer is not None
         starts = {one: kept.head.offsets.get(str(one), end) for one, end in committed.items()}
         steps = await manifests.since_snapshot(self.broker, self.name, self._number, starts, committed, kept.written_ms)
+        if time.time() * 1000 - kept.written_ms > COMPACTION_LAG_MS and steps:
+            log.warning("lane %s was away for longer than tables keep what was replaced since its snapshot", self.name)
         await self._load(work, starts, begins)
         if self._main in starts:
             floor = max(begins[self._main], kept.head.window_from.get(str(self._main), 0))

@@ -20,7 +20,7 @@ from aiokafka import TopicPartition
 from agents.errors import Misconfigured, OffsetsLost
 from agents.events import Snapshot, SnapshotData
 from agents.records import Message
-from orchestration.kafka import Broker, close, read_range
+from orchestration.kafka import Broker, batches, close
 from orchestration.work import LaneName, State
 
 PART_BYTES = 700_000
@@ -101,9 +101,11 @@ async def read_snapshot(broker: Broker, name: LaneName, *, surely: bool) -> Kept
     try:
         start = (await consumer.beginning_offsets([place]))[place]
         stable = (await consumer.end_offsets([place]))[place]
-        finder.see(await read_range(consumer, place, start, stable))
+        async for records in batches(consumer, place, start, stable):
+            finder.see(records)
         if finder.found is None and (surely or finder.torn):
-            finder.see(await read_range(consumer, place, stable, await broker.written(topic, 0)))
+            async for records in batches(consumer, place, stable, await broker.written(topic, 0)):
+                finder.see(records)
     finally:
         await close(consumer)
     if finder.found is None and finder.torn:

@@ -110,6 +110,8 @@ BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
 LANES = ("policy", "audit", "archive", *MONITORS)
 """Agents that run as lanes: each has transactional ids and a consumer group; lanes with several inputs have one each."""
 STANDING = ("config", "signals", "safeguards")
+COMPACTION_LAG_MS = 3 * DAY_MS
+"""So long compaction leaves records of standing topics and of attributes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
             # Auditors see each configuration and signal before compaction may take it, and a lane that starts again finds
             # each table as it was at its snapshot.
             if topic.name in (*STANDING, "attributes"):
-                found["min.compaction.lag.ms"] = str(3 * DAY_MS)
+                found["min.compaction.lag.ms"] = str(COMPACTION_LAG_MS)
             if topic.name == "snapshots":  # a lane reads all of it at its start: keep it short
                 found |= {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
         case "time":
