@@ -42,6 +42,7 @@ from agents.monitor.surrogate import DECILES, Surrogate, fit
 
 BLOCK = 125
 """Decisions of a block: a changed concept shows in a few hundred."""
+TOLERANCE = 0.1
 MEMORY = 500.0
 """Half-life, in decisions, of the counts that name features."""
 PARTS = {"residuals": 0.35, "flips": 0.25, "groups": 0.15, "reasons": 0.15, "proxies": 0.1}
@@ -52,8 +53,9 @@ REFERENCE = "what the profile's version would have said"
 class BehaviourOptions(Options):
     """How much may change, and which features stand for protected attributes."""
 
-    tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour."""
+    tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given:
+    0.1, or twice what the reference's residuals differ by between its own extreme inputs, where that is more."""
     proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
 
@@ -87,7 +89,9 @@ class Behaviour(Monitor):
         there |= {"proxies"} if self.reasons and self.reasons.proxies else set()
         total = sum(PARTS[part] for part in there)
         shares = {part: self.setting.share * PARTS[part] / total for part in there}
-        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=options.tolerance, block=BLOCK)
+        uneven = max(TOLERANCE, 2.0 * self.surrogate.unevenness)
+        tolerance = uneven if options.tolerance is None else options.tolerance
+        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=tolerance, block=BLOCK)
         self.residual = Shift(residual, shares["residuals"], self.limit)
         flips = profile["flips"]
         usual = usual_share(flips[:1], flips[1:])
@@ -98,7 +102,9 @@ class Behaviour(Monitor):
         self.by_group = Bernoulli(by_group or [0.5], self.limit, names=self.names, share=shares.get("groups", 0.0))
         if self.reasons is not None:
             levels = len(self.reasons.reference) - 1
-            ball = Ball(Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=options.tolerance)
+            ball = Ball(
+                Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=options.tolerance or TOLERANCE
+            )
             self.reason = Shift(ball, shares["reasons"], self.limit)
             mass = self.reasons.usual_mass() if self.reasons.proxies else [0.5]
             names = list(self.reasons.proxies)

@@ -29,6 +29,8 @@ FOLDS = 5
 GRAIN = 0.1
 """Residuals smaller than this part of the score's standard deviation are all the same: there a surrogate errs elsewhere than
 in the reference once inputs shift."""
+SLICE = 30
+"""Reference decisions of a decile that a slice needs to be looked at."""
 LEAST = 2_000
 MOST = 40_000
 SCORED = 0.95
@@ -59,6 +61,7 @@ class Surrogate:
         self.bins: Ints = section["bins"]
         self.reference: Ints = section["reference"]
         self.means: Floats = section["means"]
+        self.unevenness = float(section["unevenness"])
         cut = section.get("cut")
         self.cut = None if cut is None else Cut(float(cut["at"]), bool(cut["above"]), float(cut["agreement"]))
         width = self.edges.shape[-1] + 1
@@ -129,6 +132,7 @@ def fit(frame: pl.DataFrame, declaration: Model) -> Fitted:
     expected = _cross_fitted(matrix, target, by_score)
     section: State = encoder.section() | {"trees": exported_boosted(_model(matrix, target, by_score))}
     section |= {"by_score": by_score} | _binned(expected, target)
+    section["unevenness"] = _unevenness(section, matrix, expected, target)
     judged = flips = np.zeros(len(rows), dtype=np.bool_)
     if labels and "output.label" in frame.columns:
         answers, known = favoured(used, labels)
@@ -196,6 +200,31 @@ def _binned(expected: Floats, target: Floats) -> State:
         total = np.bincount(code, weights=inside, minlength=len(cuts) + 1)
         means[one, : len(cuts) + 1] = total / np.maximum(reference[one, : len(cuts) + 1], 1)
     return {"deciles": deciles, "edges": edges, "bins": bins, "reference": reference, "means": means}
+
+
+def _unevenness(section: State, matrix: Floats, expected: Floats, target: Floats) -> float:
+    """How much residuals within deciles depend on the inputs: what a shift of inputs alone may make of them.
+
+    The largest χ² distance, averaged over deciles and freed from chance, between the residuals of a feature's lowest or
+    highest fifth and all: large where the surrogate errs in places.
+    """
+    decile = np.searchsorted(section["deciles"], expected, side="right")
+    reference, bins = section["reference"], section["bins"]
+    codes = decile * reference.shape[1] + ((target - expected)[:, None] > section["edges"][decile]).sum(axis=1)
+    usual = reference / np.maximum(reference.sum(axis=1, keepdims=True), 1)
+    inverse = np.where(usual > 0, 1.0 / np.where(usual > 0, usual, 1.0), 0.0)
+    largest = 0.0
+    for column in matrix.T:
+        low, high = np.nanquantile(column, [0.2, 0.8])
+        for rows in (column <= low, column >= high, np.isnan(column)):
+            counts = np.bincount(codes[rows], minlength=usual.size).reshape(usual.shape)
+            n = counts.sum(axis=1)
+            distance = ((counts / np.maximum(n, 1)[:, None] - usual) ** 2 * inverse).sum(axis=1)
+            enough = n >= SLICE
+            if enough.any():
+                over = distance - (bins - 1) / np.maximum(n, 1)
+                largest = max(largest, float((over * n)[enough].sum() / n[enough].sum()))
+    return largest
 
 
 def _remarks(expected: Floats, target: Floats, by_score: bool) -> list[str]:
