@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all check format bench clean lock
+.PHONY: help venv demo test test-long test-all check format bench study clean lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: $(STAMP) ## Format the code
 
 bench: $(STAMP) ## Measure lanes, rules and Merkle logs against a plain pass-through
 	$(BIN)/python -m tests.benchmarks
+
+study: $(STAMP) ## Repeat the studies of the monitors' statistics and write docs/statistics.md
+	$(BIN)/python -m tests.studies
 
 lock: ## Resolve requirements.lock anew (needs uv; the file holds hashes, no addresses)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
