@@ -48,7 +48,7 @@ class CaseData(msgspec.Struct, gc=False):
     decision: Ref
     model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
-    decided_ms: _Whole
+    decided_ms: Annotated[int, Meta(ge=0, le=2**53)]
     label: Annotated[str, Meta(max_length=256)] | None = None
     score: float | None = None
     groups: msgspec.Raw = msgspec.Raw(b"{}")

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agents.configuration import Configuration
@@ -204,6 +205,23 @@ async def test_a_store_newer_than_the_snapshot_or_of_another_key_is_left_alone(b
         await until(lambda: joined(settings, broker, 20))
     assert other.status.restarts == 1, "once with the store, once without"
     assert tally(await observed(settings))["joined"] == 20
+    await reexecuted(settings)
+
+
+async def test_a_lane_cut_off_at_any_moment_neither_loses_nor_repeats_a_case(broker, prefix, tmp_path):
+    settings = await deployment(broker, prefix, tmp_path)
+    random = np.random.default_rng(4)
+    for life in range(8):
+        task = asyncio.create_task(lane(settings).run())
+        await send(settings, broker, "cases", [case(number) for number in range(life * 40, life * 40 + 40)])
+        await send(settings, broker, "outcomes", [outcome(number) for number in range(life * 40, life * 40 + 40)])
+        await tick(settings, broker)
+        await asyncio.sleep(0.3 + 1.5 * random.random())
+        task.cancel()  # as if killed: no step in hand is finished, no transaction closed
+        await asyncio.gather(task, return_exceptions=True)
+    async with running(lane(settings)):
+        await until(lambda: joined(settings, broker, 320))
+    assert tally(await observed(settings))["joined"] == 320
     await reexecuted(settings)
 
 

@@ -207,7 +207,15 @@ def test_a_bad_outcome_is_refused_alone_and_says_why(record: Plain, why: str) ->
 
 
 @pytest.mark.parametrize(
-    "data", [{"model": "other"}, {"model": "nobody"}, {"groups": {"sex": 1}}, {"segments": []}, {"decided_ms": -1}]
+    "data",
+    [
+        {"model": "other"},
+        {"model": "nobody"},
+        {"groups": {"sex": 1}},
+        {"segments": []},
+        {"decided_ms": -1},
+        {"decided_ms": 2**60},
+    ],
 )
 def test_a_bad_case_is_refused_alone(data: dict[str, Any]) -> None:
     join = a_join()
