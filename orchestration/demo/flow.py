@@ -98,8 +98,8 @@ class Seen:
     checkpoint_at: float = 0.0
     deciding: dict[str, str] = field(default_factory=dict)
     """Model -> the version that decided last."""
-    signals: dict[tuple[str, str], dict[tuple[str | None, str | None], Said]] = field(default_factory=dict)
-    """Version and monitor -> segment and group -> the newest signal."""
+    signals: dict[tuple[str, str], dict[tuple[str, str | None, str | None], Said]] = field(default_factory=dict)
+    """Version and monitor -> model, segment and group -> the newest signal."""
     signalled: float = field(default_factory=time.monotonic)
     """When a signal last said something else than before."""
 
@@ -245,8 +245,9 @@ def _take_signal(seen: Seen, value: bytes) -> None:
     if not data.monitor:
         return  # a watermark
     known = seen.signals.setdefault((data.version, data.monitor), {})
-    if known.get((data.segment, data.group)) != data:
-        known[data.segment, data.group], seen.signalled = data, time.monotonic()
+    place = data.model, data.segment, data.group
+    if known.get(place) != data:
+        known[place], seen.signalled = data, time.monotonic()
 
 
 def _take_checkpoint(seen: Seen, value: bytes) -> None:

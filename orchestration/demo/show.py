@@ -206,7 +206,8 @@ def _figures(seen: Seen) -> RenderableType:
     if NAME in seen.deciding:
         version = seen.deciding[NAME]
         table.add_row("approval ratio", _approvals(seen.signals.get((version, GAP), {}), version))
-        table.add_row("monitors", _monitors(seen))
+        for model in seen.deciding:
+            table.add_row(f"watching {model}", _monitors(seen, model))
     table.add_row("evidence", Text(_evidence(seen)))
     return Padding(table, (0, 0, 0, 2))
 
@@ -227,25 +228,30 @@ def _effects(seen: Seen) -> Text:
     return Text("   ").join(parts)
 
 
-def _approvals(signals: Mapping[tuple[str | None, str | None], Said], version: str) -> Text:
+def _approvals(signals: Mapping[tuple[str, str | None, str | None], Said], version: str) -> Text:
     """Of the group that the demo is about."""
-    said = signals.get((None, GROUP))
+    said = signals.get((NAME, None, GROUP))
     if said is None or said.estimate is None:
         return Text(f"{version}: too few of them yet", "dim")
     bounds = "" if said.lower is None or said.upper is None else f" ({said.lower:.2f} to {said.upper:.2f})"
-    told = f"{version}: {said.estimate:.2f}{bounds}, {GROUP.partition('=')[2]} against those who fare best   "
+    told = f"{version}: {said.estimate:.2f}{bounds}, clients {GROUP.partition('=')[2]} against those who fare best   "
     return Text(told).append(said.status, STATUS[said.status])
 
 
-def _monitors(seen: Seen) -> Text:
-    """Each monitor of what decides now, with its worst status."""
-    now = set(seen.deciding.values())
+def _monitors(seen: Seen, model: str) -> Text:
+    """Each monitor of the version that decides now, with its worst status; alarms first."""
+    found = {}
+    for (version, monitor), signals in seen.signals.items():
+        own = [one.status for one in signals.values() if one.model == model]
+        if own and version == seen.deciding[model]:
+            found[monitor] = min(own, key=list(STATUS).index)
+    if not found:
+        return Text("nothing said yet", "dim")
     parts = []
-    for (version, monitor), signals in sorted(seen.signals.items()):
-        if version in now:
-            worst = min((one.status for one in signals.values()), key=list(STATUS).index)
-            parts.append(Text(monitor, STATUS[worst]).append("" if worst == "ok" else f" {worst}"))
-    return Text("   ").join(parts) if parts else Text("nothing said yet", "dim")
+    for monitor, status in sorted(found.items(), key=lambda item: (list(STATUS).index(item[1]), item[0])):
+        told = f" {status}" if status in ("alarm", "warn") else ""
+        parts.append(Text(f"{monitor}{told}", STATUS[status]))
+    return Text("   ").join(parts)
 
 
 def _evidence(seen: Seen) -> str:

@@ -262,7 +262,8 @@ def _next(settings: Settings, outcome: Outcome, keep: bool) -> list[str]:
     named = f"GOVERN_PREFIX={PREFIX} GOVERN_DATA_DIR={folder} GOVERN_KEYS_DIR={shown(settings.keys_dir)}"
     found = shutil.which("govern")
     path = "" if found else f"PATH={Path(sys.argv[0]).absolute().parent}:$PATH "
-    running = "govern status --watch" if keep else "govern up; govern status"
+    explain = f"govern signals explain {caught.GAP}"
+    running = f"{explain}; govern status --watch" if keep else f"govern up; govern status; {explain}"
     return [
         f"export {path}{named}",
         f"govern policy explain {rules} --decision {folder}/decision.json",

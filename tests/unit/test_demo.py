@@ -405,7 +405,7 @@ def test_a_clean_run_passes_and_is_told_with_examples():
     late = outcome.rules["access/after-hours"]
     assert late.effect == "block"
     assert late.text.startswith("svc-p")
-    assert " called credit-limit on a " in late.text
+    assert " called credit-limit at 2" in late.text
     assert outcome.rules["record/undeclared"].text == "model credit-line-beta is not declared"
     assert not outcome.rules["stricter-confidence/below-one-half"].applied
     assert outcome.example in {late.position, outcome.rules["access/unknown-version"].position}
