@@ -32,7 +32,8 @@ def test_five_commands_lead_from_a_model_s_decisions_to_a_finding(tmp_path, monk
     assert "ok: 1 model(s)" in said["config check"]
     alarm = re.search(
         r"alarm by decision [\d,]+: disparate_impact of version 1: 3\d\.\d% of disability=limited get the favourable "
-        r"answer, against 5\d\.\d% of disability=none: ratio 0\.6\d \(0\.\d+ to 0\.\d+\); chance alone goes so far 1 in [\d,]+ decisions",
+        r"answer, against 5\d\.\d% of disability=none: ratio 0\.6\d \(0\.\d+ to 0\.\d+\); chance alone goes so "
+        r"far 1 in [\d,]+ decisions",
         said["watch decisions.csv"],
     )
     assert alarm is not None
