@@ -80,6 +80,15 @@ class Effects:
     """The reference's, (N, F, B)."""
 
 
+RESTING = 100.0
+"""Bets that are not laid rest at this fraction of what an alarm needs."""
+
+
+def resting(limit: float, share: float) -> float:
+    """Where bets that are not laid come to rest: far below what a share of the budget needs for an alarm."""
+    return limit / share / RESTING if share else math.inf
+
+
 class Ball:
     """The detectors; holds no state of the streams.
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from agents.configuration import Model
-from agents.monitor.ball import SOURCE, Ball, Layout, psi_of
+from agents.monitor.ball import SOURCE, Ball, Layout, psi_of, resting
 from agents.monitor.bernoulli import Bernoulli, Share
 from agents.monitor.contract import (
     FIXED_POINT,
@@ -28,6 +28,7 @@ from agents.monitor.contract import (
     State,
     Step,
     View,
+    fixed,
 )
 from agents.monitor.cuts import favourable_labels, favoured
 from agents.monitor.detectors import rounded
@@ -43,6 +44,8 @@ from agents.monitor.surrogate import DECILES, Surrogate, fit
 BLOCK = 125
 """Decisions of a block: a changed concept shows in a few hundred."""
 TOLERANCE = 0.1
+FARTHEST = 1e6
+"""Residuals beyond count as this."""
 MEMORY = 500.0
 """Half-life, in decisions, of the counts that name features."""
 PARTS = {"residuals": 0.35, "flips": 0.25, "groups": 0.15, "reasons": 0.15, "proxies": 0.1}
@@ -91,7 +94,8 @@ class Behaviour(Monitor):
         shares = {part: self.setting.share * PARTS[part] / total for part in there}
         uneven = max(TOLERANCE, 2.0 * self.surrogate.unevenness)
         tolerance = uneven if options.tolerance is None else options.tolerance
-        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=tolerance, block=BLOCK)
+        rest = resting(self.limit, shares["residuals"])
+        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=tolerance, block=BLOCK, rest=rest)
         self.residual = Shift(residual, shares["residuals"], self.limit)
         flips = profile["flips"]
         usual = usual_share(flips[:1], flips[1:])
@@ -102,9 +106,9 @@ class Behaviour(Monitor):
         self.by_group = Bernoulli(by_group or [0.5], self.limit, names=self.names, share=shares.get("groups", 0.0))
         if self.reasons is not None:
             levels = len(self.reasons.reference) - 1
-            ball = Ball(
-                Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=options.tolerance or TOLERANCE
-            )
+            rest = resting(self.limit, shares["reasons"])
+            wide = options.tolerance or TOLERANCE
+            ball = Ball(Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=wide, rest=rest)
             self.reason = Shift(ball, shares["reasons"], self.limit)
             mass = self.reasons.usual_mass() if self.reasons.proxies else [0.5]
             names = list(self.reasons.proxies)
@@ -159,9 +163,13 @@ class Behaviour(Monitor):
         assert surrogate is not None, "the machinery asks for `ready` first"
         view = view.counted
         matrix = surrogate.encoder.matrix(view.frame)
-        at = surrogate.residuals(matrix, surrogate.said(view.frame, self.favourable))
+        said = surrogate.said(view.frame, self.favourable)
+        at = surrogate.residuals(matrix, said)
         width = surrogate.reference.shape[1]
         found: dict[str, Ints] = {"residuals": view.tally(at.decile * width + at.code, DECILES * width)}
+        off = np.clip(np.nan_to_num(said - at.expected), -FARTHEST, FARTHEST)
+        both = [view.tally(at.decile, DECILES, fixed(np.maximum(one, 0.0))) for one in (off, -off)]
+        found["off"] = np.concatenate(both, axis=1)
         if surrogate.cut is not None:
             answers, known = favoured(view.frame, self.favourable)
             flips = known & (answers != surrogate.cut.favours(at.expected))
@@ -179,6 +187,7 @@ class Behaviour(Monitor):
 
     def start(self) -> State:
         state: State = {"residuals": self.residual.start(), "flips": self.flips.start()}
+        state |= {name: np.zeros((2, DECILES), dtype=np.int64) for name in ("off", "decisions")}
         state |= {"groups": self.by_group.start(), "features": np.zeros(self.lifts.shape)}
         if self.reasons is not None:
             state |= {"reasons": self.reason.start(), "proxies": self.proxies.start()}
@@ -190,6 +199,7 @@ class Behaviour(Monitor):
         width = self.surrogate.reference.shape[1]
         residuals = counts.get("residuals", np.zeros(DECILES * width, dtype=np.int64)).reshape(DECILES, width)
         changed = self.residual.step(state["residuals"], residuals, step)
+        self._follow(state, residuals, counts.get("off", np.zeros(2 * DECILES, dtype=np.int64)))
         n, k = counts.get("flips", np.zeros(2, dtype=np.int64))
         changed |= self.flips.step(state["flips"], np.array([n]), np.array([k]), step)
         if self.names:
@@ -205,6 +215,19 @@ class Behaviour(Monitor):
         if self.reasons is not None:
             changed |= self._step_reasons(self.reasons, state, counts, step)
         return changed
+
+    def _follow(self, state: State, residuals: Ints, off: Ints) -> None:
+        """Sums by decile, since the start and since the onset: decisions with an answer, and how far off they were."""
+        assert self.surrogate is not None
+        more, less = off.reshape(2, DECILES)
+        inner = residuals.copy()
+        inner[np.arange(DECILES), self.surrogate.bins] = 0
+        state["off"] += more - less
+        state["decisions"] += inner.sum(axis=1)
+        ball = state["residuals"]["ball"]
+        if not ball["n"][0]:  # a block closed
+            rests = self.residual.ball.onset(ball)[0][0] == 0
+            state["off"][1, rests] = state["decisions"][1, rests] = 0
 
     def _step_reasons(self, reasons: Reasons, state: State, counts: Counts, step: Step) -> bool:
         top = counts.get("reasons", np.zeros(len(reasons.reference), dtype=np.int64))
@@ -234,17 +257,15 @@ class Behaviour(Monitor):
         assert self.surrogate is not None
         told = self.residual.tell(state["residuals"])
         ball = state["residuals"]["ball"]
-        counts = (ball["since"][0, 0] if told.onset_n else self.residual.ball.profile(ball)[0, 0]).astype(np.float64)
         rows = told.named if told.onset_n else np.ones(DECILES, dtype=np.bool_)
-        reference = self.surrogate.reference / np.maximum(self.surrogate.reference.sum(axis=1, keepdims=True), 1)
-        usual = (reference * self.surrogate.means).sum(axis=1)
-        mean = (counts * self.surrogate.means).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-9)
-        part = np.where(rows, counts.sum(axis=1), 0.0)
-        enough = part.sum() > 0
-        estimate = float(((mean - usual) * part).sum() / part.sum()) if enough else None
+        usual = self.surrogate.usual
+        n = np.where(rows, state["decisions"][1 if told.onset_n else 0], 0)
+        mean = state["off"][1 if told.onset_n else 0] / FIXED_POINT / np.maximum(n, 1)
+        enough = bool(n.sum() > 0)
+        estimate = float(((mean - usual) * n).sum() / n.sum()) if enough else None
         effects = self.residual.ball.effects(ball, since=bool(told.onset_n))
         detail = {"psi": float(effects.psi[0][rows].max()) if enough else 0.0}
-        detail |= {f"decile {one + 1}": float((mean - usual)[one]) for one in np.flatnonzero(told.named)}
+        detail |= {f"decile {one + 1}": float((mean - usual)[one]) for one in np.flatnonzero(told.named & (n > 0))}
         return Judgement(
             status=told.status,
             group="score" if self.surrogate.by_score else "answer",

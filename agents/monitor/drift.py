@@ -18,7 +18,7 @@ from pydantic import Field
 
 from agents.configuration import Model
 from agents.events import SignalStatus
-from agents.monitor.ball import SOURCE, Ball, Effects
+from agents.monitor.ball import SOURCE, Ball, Effects, resting
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
 from agents.monitor.drift_profile import EXTRA, Reference, column_of, fit_section, listed, mid_ranks
 from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_pair
@@ -29,8 +29,6 @@ WARNING = 10.0
 """A warning is raised at this fraction of the evidence that an alarm needs."""
 STAYING = 1_000.0
 """It stays until the evidence has fallen to this fraction of an alarm's."""
-RESTING = 100.0
-"""Bets that are not laid come to rest at this fraction of the evidence that an alarm needs."""
 LEAST = 500
 """Decisions before there is a judgement."""
 BELIEVED = 1_000
@@ -80,7 +78,7 @@ class DataDrift(Monitor):
         self._columns = [column_of(name) for name in self.names]
         self.pairs = self.reference.concordance.pairs
         joint = PAIRS if self.pairs else 0.0
-        rest = setting.budget.limit / setting.share / RESTING if setting.share else math.inf
+        rest = resting(setting.budget.limit, setting.share)
         singles = self.reference.binning.padded(self.reference.counts)
         layout = self.reference.binning.layout
         self.balls = {"features": Ball(layout, singles, psi_tol=options.psi_tol, rest=rest)}

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from agents.events import SignalStatus
-from agents.monitor.ball import Ball
+from agents.monitor.ball import Ball, resting
 from agents.monitor.bins import Binning, NumericBins, fit_numeric
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, State, Step, View
 from agents.monitor.detectors import NEVER, rounded
@@ -40,7 +40,7 @@ class Shapes:
         counts = Binning.of_state(section["bins"]).padded(section["counts"])[
             :, places, : self.binning.layout.used.shape[1]
         ]
-        self.ball = Ball(self.binning.layout, counts, block=BLOCK)
+        self.ball = Ball(self.binning.layout, counts, block=BLOCK, rest=resting(limit, share))
         self._tail = [section["tails"][place] for place in places.tolist()]
         with np.errstate(divide="ignore"):  # without a share it never alarms
             self._log_share = rounded(np.log(np.asarray(share / max(len(self.names), 1))))
