@@ -60,7 +60,8 @@ class Surrogate:
         self.edges: Floats = section["edges"]
         self.bins: Ints = section["bins"]
         self.reference: Ints = section["reference"]
-        self.means: Floats = section["means"]
+        self.usual: Floats = section["usual"]
+        """Mean residual of each decile in the reference."""
         self.unevenness = float(section["unevenness"])
         cut = section.get("cut")
         self.cut = None if cut is None else Cut(float(cut["at"]), bool(cut["above"]), float(cut["agreement"]))
@@ -70,7 +71,8 @@ class Surrogate:
             and self.deciles.shape == (DECILES - 1,)
             and self.edges.shape == (DECILES, width - 1)
             and self.bins.shape == (DECILES,)
-            and self.reference.shape == self.means.shape == (DECILES, width + 1)
+            and self.reference.shape == (DECILES, width + 1)
+            and self.usual.shape == (DECILES,)
             and bool((self.bins >= 1).all() and (self.bins <= width).all() and (self.reference >= 0).all())
         )
         if not fits or np.isnan(self.edges).any() or np.isnan(self.deciles).any():
@@ -176,7 +178,7 @@ def _cross_fitted(matrix: Floats, target: Floats, by_score: bool) -> Floats:
 
 
 def _binned(expected: Floats, target: Floats) -> State:
-    """Deciles of what is expected, and within each the residuals' bins with their counts and means."""
+    """Deciles of what is expected, and within each the residuals' bins with their counts, and their mean."""
     deciles = np.quantile(expected, np.arange(1, DECILES) / DECILES)
     decile = np.searchsorted(deciles, expected, side="right")
     residual = target - expected
@@ -185,7 +187,7 @@ def _binned(expected: Floats, target: Floats) -> State:
     edges = np.full((DECILES, width - 1), np.inf)
     bins = np.ones(DECILES, dtype=np.int64)
     reference = np.zeros((DECILES, width + 1), dtype=np.int64)
-    means = np.zeros((DECILES, width + 1))
+    usual = np.zeros(DECILES)
     for one in range(DECILES):
         inside = residual[decile == one]
         if not len(inside):
@@ -197,9 +199,8 @@ def _binned(expected: Floats, target: Floats) -> State:
         bins[one] = len(cuts) + 1
         code = (inside[:, None] > cuts).sum(axis=1)
         reference[one, : len(cuts) + 1] = np.bincount(code, minlength=len(cuts) + 1)
-        total = np.bincount(code, weights=inside, minlength=len(cuts) + 1)
-        means[one, : len(cuts) + 1] = total / np.maximum(reference[one, : len(cuts) + 1], 1)
-    return {"deciles": deciles, "edges": edges, "bins": bins, "reference": reference, "means": means}
+        usual[one] = inside.mean()
+    return {"deciles": deciles, "edges": edges, "bins": bins, "reference": reference, "usual": usual}
 
 
 def _unevenness(section: State, matrix: Floats, expected: Floats, target: Floats) -> float:
