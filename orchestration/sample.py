@@ -11,8 +11,10 @@ from typing import Any
 
 import polars as pl
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
-from agents.errors import GovernanceError, Misconfigured
+from agents.errors import Misconfigured
 from orchestration import deployment
 from orchestration.kafka import Broker, close, read_range, sort_error
 from orchestration.settings import Settings
@@ -90,30 +92,31 @@ def _json(value: bytes | None) -> dict[str, Any]:
 
 async def _newest(topic: str, settings: Settings) -> Sequence[bytes | None]:
     """The newest records of a topic, evenly from its partitions."""
-    broker = Broker(await asyncio.to_thread(deployment.with_kafka, deployment.located(settings)))
-    consumer = await broker.consumer(from_start=True)
+    settings = await asyncio.to_thread(deployment.with_kafka, deployment.located(settings))
     try:
-        partitions = consumer.partitions_for_topic(topic) or await _looked_up(consumer, topic)
-        places = [TopicPartition(topic, number) for number in sorted(partitions)]
-        consumer.assign(places)
-        starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        found: list[bytes | None] = []
-        for place in places:
-            start = max(starts[place], ends[place] - NEWEST // len(places))
-            found += [record.value for record in await read_range(consumer, place, start, ends[place])]
-        return found
-    except GovernanceError:
-        raise
-    except OSError as error:
+        places = [TopicPartition(topic, number) for number in await _partitions(topic, settings)]
+        consumer = await Broker(settings).consumer(*places, from_start=True)
+        try:
+            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+            found: list[bytes | None] = []
+            for place in places:
+                start = max(starts[place], ends[place] - NEWEST // len(places))
+                found += [record.value for record in await read_range(consumer, place, start, ends[place])]
+            return found
+        finally:
+            await close(consumer)
+    except KafkaError as error:
         raise sort_error(error) from error
+
+
+async def _partitions(topic: str, settings: Settings) -> list[int]:
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        there = sorted(one for one in await admin.list_topics() if not one.startswith("_"))
+        if topic not in there:
+            raise Misconfigured(f"{topic!r} is neither a file nor a topic; topics are {', '.join(there) or 'none'}")
+        (described,) = await admin.describe_topics([topic])
+        return sorted(int(part["partition"]) for part in described["partitions"])
     finally:
-        await close(consumer)
-
-
-async def _looked_up(consumer: Any, topic: str) -> set[int]:
-    topics = await consumer.topics()
-    found = consumer.partitions_for_topic(topic)
-    if not found:
-        there = ", ".join(sorted(one for one in topics if not one.startswith("_"))) or "none"
-        raise Misconfigured(f"{topic!r} is neither a file nor a topic; topics are {there}")
-    return set(found)
+        await admin.close()
