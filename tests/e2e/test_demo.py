@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from agents.audit.proof import VerdictId
 from orchestration import keys
 from orchestration.archive import Archive
+from orchestration.demo import story
 from orchestration.demo.story import settings_of
 from orchestration.local_ray import LocalRay
 from orchestration.log_store import LogStore
@@ -42,8 +44,10 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return Ran(tmp_path_factory.mktemp("demo"), f"--fast --count {COUNT}")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    found = Ran(tmp_path_factory.mktemp("demo"), f"--fast --count {COUNT}")
+    yield found
+    story._stop(settings_of(found.folder / "var" / "demo"))  # what a test that failed half-way has left running
 
 
 @pytest.fixture(scope="module")
