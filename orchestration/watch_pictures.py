@@ -221,7 +221,8 @@ def _volume(findings: Findings) -> Figure:
         base = upper
     axes.set_ylim(0, 1.25 * max(base))
     axes.set_ylabel(word)
-    axes.set_title("How many decisions, and what the rules would have done")
+    much = "How many decisions, and what" if word == "decisions a day" else "What"
+    axes.set_title(f"{much} the rules would have done")
     axes.legend(loc="upper right", ncols=4)
     _axis(axes, findings)
     return figure

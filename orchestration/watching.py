@@ -157,8 +157,9 @@ class Watching:
 
     def _fit(self, rows: Rows) -> None:
         found: dict[str, Profile] = {}
+        there = {table.model for table in table_of(rows, self.watch.configuration, {})}
         for model, watched in self.watch.watched.items():
-            if any(one.ready is not None for one in watched.monitors):
+            if model in there and any(one.ready is not None for one in watched.monitors):
                 used = {one.kind: self.kinds[one.kind] for one in watched.monitors}
                 found[model] = fitted(rows, self.watch.configuration, model, used, source=self.source)
         self.watch.compare_with(found)

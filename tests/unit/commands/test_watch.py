@@ -194,6 +194,24 @@ def test_attributes_may_come_from_a_file_of_events(here, capsys):
         attributes_of(Path("attributes.ndjson"))
 
 
+def test_two_models_in_one_file_each_have_their_own_reference_and_figures(here, capsys):
+    document = json.loads(json.dumps(CONFIGURATION))
+    document["models"] |= dict.fromkeys(("loan", "unused"), document["models"]["credit"])
+    document["sources"][0] |= {"model": "$.product"}
+    Path("governance.yaml").write_text(json.dumps(document))
+    quiet = decisions(unfair=False, seed=4).with_columns(
+        pl.lit("loan").alias("product"), pl.concat_str(pl.lit("loan-"), "request_id").alias("request_id")
+    )
+    pl.concat([decisions().with_columns(pl.lit("credit").alias("product")), quiet]).write_csv("both.csv")
+    said = typed(["watch", "both.csv"], capsys)
+    assert "4,800 decisions of credit, loan, unused" in said
+    metrics = json.loads(Path("watch/metrics.json").read_text())
+    alarms = {(one["model"], one["monitor"]) for one in metrics["monitors"] if one["status"] == "alarm"}
+    assert alarms == {("credit", "disparate_impact"), ("credit", "data_drift")}
+    assert set(metrics["profiles"]) == {"credit", "loan"}
+    assert Path("watch/ratio-credit-disparate_impact.png").exists()
+
+
 def test_broken_events_are_counted_and_the_others_watched(here, capsys):
     events = [
         {
