@@ -63,6 +63,8 @@ def text_of(one: Starter) -> str:
     if guess.groups:
         told = {_short(name): _list(groups) for name, groups in guess.groups.items()}
         lines.append(f"    groups: {_map(told)}   # protected: for monitors only")
+    if any(name.startswith("groups.") for name in guess.groups):
+        lines.append("    groups_in_events: true         # as they come here; safer: the topic `attributes`")
     lines.append(f"    {budget}   # false alarms: {in_words}")
     lines.append(f"monitors: {_map(dict.fromkeys(one.monitors, '{}'))}   # `govern monitors kinds` lists all")
     if one.topic:

@@ -121,6 +121,7 @@ def test_events_of_the_contract_need_no_mapping(here, capsys):
     assert configuration.sources == ()
     assert list(configuration.models["limit"].features) == ["income"]
     assert list(configuration.models["limit"].callers) == ["svc"]
+    assert configuration.models["limit"].groups_in_events
     said = typed(["watch", "d.ndjson", "--no-pictures"], capsys)
     assert "400 decisions of limit" in said
 
