@@ -46,6 +46,10 @@ def of(source: str, settings: Settings) -> Sample:
         if isinstance(rows, pl.DataFrame):
             return _table(rows, path.stem, path.name, path.stem)
         return _events([_json(record.value) for record in rows], path.stem, path.name)
+    if not settings.bootstrap_servers and deployment.local_kafka(settings) is None:
+        raise Misconfigured(
+            f"there is no file {source}, and no Kafka to look for a topic in; set GOVERN_BOOTSTRAP_SERVERS, or give a file"
+        )
     values = asyncio.run(_newest(source, settings))
     documents = [one for one in map(_json, values) if one]
     if not documents:

@@ -77,6 +77,12 @@ def test_flags_answer_the_questions(here, capsys):
     assert "there is no column 'z'; there are a, b, who, n" in said
 
 
+def test_a_name_that_is_no_file_starts_no_kafka(here, capsys):
+    said = typed(["init", "credit", "--yes"], capsys, status=1)
+    assert "there is no file credit, and no Kafka to look for a topic in; set GOVERN_BOOTSTRAP_SERVERS" in said
+    assert not (here / "var").exists()
+
+
 def test_a_terminal_is_asked_at_most_five_questions(here, capsys, monkeypatch):
     decisions(300).write_csv("credit.csv")
     asked: list[str] = []
