@@ -153,7 +153,8 @@ def _checked(
 
 def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profile | None) -> Watched:
     mine = {monitor: entry for monitor, entry in read.items() if name in entry.models}
-    total = sum(entry.declaration.share for entry in mine.values()) or 1.0
+    parts = {monitor: entry.declaration.share * entry.kind.alarms for monitor, entry in mine.items()}
+    total = sum(parts.values()) or 1.0
     budget = budget_of(model)
     monitors = [
         entry.kind(
@@ -163,7 +164,7 @@ def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profi
                 declaration=model,
                 options=entry.options,
                 budget=budget,
-                share=entry.declaration.share / total,
+                share=parts[monitor] / total,
                 profile=None if profile is None else profile.sections.get(entry.kind.kind),
             )
         )

@@ -189,6 +189,8 @@ class Monitor(ABC):
     stage: ClassVar[Stage] = "decisions"
     """`outcomes`: it counts matured cases instead of decisions; the View then has the column `outcome`."""
     options_type: ClassVar[type[Options]] = Options
+    alarms: ClassVar[bool] = True
+    """False for a kind that reports only: it takes no part of the budget."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

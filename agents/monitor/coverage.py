@@ -39,6 +39,7 @@ class LabelCoverage(Monitor):
     formula = "a share, with the counts behind it; docs/design.md, Late labels"
     guarantee = "rule of thumb"
     stage = "outcomes"
+    alarms = False
     options_type = CoverageOptions
 
     @classmethod
