@@ -67,6 +67,7 @@ class Calibration(_Scored):
     """
 
     kind = "calibration"
+    alarms = False
     summary = "Accuracy estimated before outcomes are known, from scores."
     formula = "confidence-based performance estimation (CBPE, NannyML, 2022); docs/statistics.md"
     guarantee = "rule of thumb"
