@@ -43,7 +43,11 @@ from agents.monitor.surrogate import DECILES, Surrogate, fit
 
 BLOCK = 125
 """Decisions of a block: a changed concept shows in a few hundred."""
-TOLERANCE = 0.1
+TOLERANCE = 0.4
+"""Of residuals within a decile: a shift of 0.6 of their standard deviation. Where inputs leave the reference's range the
+surrogate errs by as much."""
+REASONS = 0.25
+"""Of top reasons, as a PSI: inputs that shift move them too, and below this it is no major shift."""
 FARTHEST = 1e6
 """Residuals beyond count as this."""
 MEMORY = 500.0
@@ -58,7 +62,7 @@ class BehaviourOptions(Options):
 
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given:
-    0.1, or twice what the reference's residuals differ by between its own extreme inputs, where that is more."""
+    0.4 (reasons: 0.25), or twice what the reference's residuals differ by between its own extreme inputs if that is more."""
     proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
 
@@ -107,7 +111,7 @@ class Behaviour(Monitor):
         if self.reasons is not None:
             levels = len(self.reasons.reference) - 1
             rest = resting(self.limit, shares["reasons"])
-            wide = options.tolerance or TOLERANCE
+            wide = options.tolerance or REASONS
             ball = Ball(Layout.of([(0, levels, 1)]), self.reasons.reference[None], psi_tol=wide, rest=rest)
             self.reason = Shift(ball, shares["reasons"], self.limit)
             mass = self.reasons.usual_mass() if self.reasons.proxies else [0.5]
