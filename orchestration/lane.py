@@ -43,6 +43,7 @@ class Lane(LaneLife):
         self.make, self.standing = make, standing
         self._place = TopicPartition(name.topic, name.partition)
         self._stands: Standing | None = None
+        self._begun = False  # whether an offset of this lane is committed; without one there is no snapshot either
 
     async def _live_once(self) -> None:
         work, offset = await self._open()
@@ -63,7 +64,7 @@ class Lane(LaneLife):
                 if work.durable and time.monotonic() - settled_at > SETTLE_S:
                     await asyncio.to_thread(work.settle)
                     settled_at = time.monotonic()
-                if time.monotonic() - idle_since > RECOMMIT_S:
+                if self._begun and time.monotonic() - idle_since > RECOMMIT_S:
                     await self._transact((), {self._place: offset})
                     idle_since = time.monotonic()
                 continue
@@ -81,6 +82,7 @@ class Lane(LaneLife):
             if work.durable:
                 await asyncio.to_thread(work.settle)
             self._kill.reach("settled")
+            self._begun = True
             idle_since = time.monotonic()
             self.status.records += len(records)
             self.status.committed_at = time.time()
@@ -93,6 +95,7 @@ class Lane(LaneLife):
         self._producer = await self.broker.producer(self.name.transactional_id)
         await self._fits(self.name.topic, self.name.partition)
         committed = (await self.broker.committed(self.group, [self._place])).get(tuple(self._place))
+        self._begun = committed is not None
         self._consumer = await self.broker.consumer(tuple(self._place))
         offset, snapshot, begin = await self._resume_from(committed)
         await self._open_standing()

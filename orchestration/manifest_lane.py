@@ -44,6 +44,8 @@ class ManifestLane(LaneLife):
         self._intake: Intake | None = None
         self._parts = Parts(name)
         self._number = 0
+        self._begun = False  # whether offsets of this lane are committed
+        self._redone = False  # whether this life had to decide steps again
         self._steps: list[Sequence[Taken]] = []  # decided, not yet committed: none of them has written anything
 
     async def _live_once(self) -> None:
@@ -55,7 +57,7 @@ class ManifestLane(LaneLife):
         assert self._intake is not None
         idle_since = settled_at = time.monotonic()
         lazy_at = snapshot_at = 0.0  # the first transaction of a life always carries a snapshot
-        unsaved = False
+        unsaved = self._redone  # a start that had to decide steps again spares the next one that
         while not self._stopping:
             step = await self._intake.take(self.pace, lambda: self._stopping)  # 1. fetch (read_committed)
             self._kill.reach("fetched") if step else None
@@ -69,14 +71,13 @@ class ManifestLane(LaneLife):
                 self._kill.reach("decided")
                 lazy_at = lazy_at if self._steps else time.monotonic() + self.pace.lazy_ms / 1000
                 self._steps.append(step)
-                self.status.records += sum(len(one.records) for one in step if one.input.kind != "clock")
             now = time.monotonic()
             saving = now >= snapshot_at
             if not self._steps:
                 if work.durable and now - settled_at > SETTLE_S:
                     await asyncio.to_thread(work.settle)
                     settled_at = now
-                if not (unsaved and saving) and now - idle_since <= RECOMMIT_S:
+                if not (unsaved and saving) and not (self._begun and now - idle_since > RECOMMIT_S):
                     continue
             elif first is None and not work.snapshot_due and now < lazy_at:
                 continue
@@ -90,6 +91,10 @@ class ManifestLane(LaneLife):
             if work.durable:
                 await asyncio.to_thread(work.settle)
             self._kill.reach("settled")
+            self._begun = True
+            self.status.records += sum(
+                len(one.records) for step in self._steps for one in step if one.input.kind != "clock"
+            )
             self._steps, unsaved = [], not saving
             snapshot_at = time.monotonic() + self.pace.snapshot_ms / 1000 if saving else snapshot_at
             idle_since = time.monotonic()
@@ -131,7 +136,7 @@ class ManifestLane(LaneLife):
 
     async def _open(self) -> ManifestWork:
         """Fence, then committed offsets, then the snapshot and what came after it: in this order, or a zombie could write."""
-        self.status.state, self._steps = "starting", []
+        self.status.state, self._steps, self._redone = "starting", [], False
         self._producer = await self.broker.producer(self.name.transactional_id)
         for one in self.inputs:
             await self._fits(one.topic, one.partition)
@@ -139,6 +144,7 @@ class ManifestLane(LaneLife):
         self._consumer = await self.broker.consumer(*places)
         found = await self.broker.committed(self.group, places)
         committed = {one: found[one.topic, one.partition] for one in self.inputs if (one.topic, one.partition) in found}
+        self._begun = bool(committed)
         kept, begins = await self._resume_from(committed)
         work = self.make()
         work.restore(kept.head if kept else None, kept.parts if kept else {})
@@ -173,6 +179,7 @@ class ManifestLane(LaneLife):
             for _ in work.decide(await ranges.step(self.inputs, step.inputs)):
                 pass  # it was written then
         self._number += len(steps)
+        self._redone = bool(steps)
 
     async def _load(self, work: ManifestWork, ends: dict[Input, int], begins: dict[Input, int]) -> None:
         """Show the work its tables as they were at the snapshot; needs that compaction left what came later alone."""

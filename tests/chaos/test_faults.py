@@ -22,6 +22,7 @@ from aiokafka.record.util import calc_crc32c
 
 from agents.errors import Fenced, OffsetsLost
 from orchestration import config_files, config_topic, keys, topics
+from orchestration import lane as lane_module
 from orchestration.bootstrap import make_lane
 from orchestration.kafka import Broker
 from orchestration.lane_life import LaneLife
@@ -207,6 +208,20 @@ async def test_a_lane_with_outputs_but_without_committed_offset_does_not_start_o
     with pytest.raises(OffsetsLost, match="committed offset is gone"):
         await asyncio.wait_for(lane.run(), 30)
     assert len(await Broker(settings).read_all(settings.topic("verdicts"))) == 100
+
+
+async def test_a_lane_that_has_had_nothing_to_do_for_days_starts_again(
+    broker: LocalKafka, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    monkeypatch.setattr(lane_module, "RECOMMIT_S", 0.3)
+    name = LaneName(prefix, "audit", settings.topic("incidents"), 0)
+    for _ in range(2):
+        lane = make_lane(settings, name)
+        async with running(lane):
+            await until(lambda lane=lane: lane.status.state == "running", 20)  # type: ignore[misc]
+            await asyncio.sleep(1)
+        assert lane.status.state == "stopped"
 
 
 async def test_a_poison_flood_stops_nothing_and_releases_nothing(
