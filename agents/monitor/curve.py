@@ -11,10 +11,11 @@ from agents.configuration import Model
 from agents.errors import Misconfigured
 from agents.monitor.contract import Floats, Ints, State
 from agents.monitor.cuts import favourable_labels, favoured
+from agents.monitor.matured import OUTCOME
 
 BINS = 50
 LEAST = 1_000
-OUTCOME = "outcome"
+
 THIN = 0.5
 """Decisions of either answer of which a smaller share has an outcome are called thin in a remark."""
 

@@ -13,10 +13,11 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.bernoulli import confidence_sequence
 from agents.monitor.contract import Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.curve import BINS, OUTCOME, Curve, auc, coded, fit
+from agents.monitor.curve import BINS, Curve, auc, coded, fit
 from agents.monitor.cuts import favourable_labels, favoured
 from agents.monitor.detectors import rounded
 from agents.monitor.deviations import Deviations
+from agents.monitor.matured import OUTCOME
 
 HALF_LIFE = 2_000.0
 """Of recent figures, in decisions."""
