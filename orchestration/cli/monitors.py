@@ -148,8 +148,9 @@ def human(budget: Budget, share: float = 1.0) -> str:
 
 def _options(kind: type[Monitor]) -> Iterator[tuple[str, str]]:
     for name, info in kind.options_type.model_fields.items():
-        default = info.get_default(call_default_factory=True)
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
         told = "" if default in (None, (), {}, "") else f" (default {_shown(default)})"
+        told = " (must be given)" if info.is_required() else told
         yield name, (info.description or "").replace("\n", " ") + told
 
 

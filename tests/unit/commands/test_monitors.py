@@ -48,6 +48,15 @@ def test_every_kind_is_listed_with_its_guarantee_its_formula_and_its_options(cap
     assert "there is no kind 'bias'; there are after_hours" in typed(["monitors", "kinds", "bias"], capsys, status=1)
 
 
+def test_a_kind_of_somebody_else_is_listed_with_what_it_must_be_told(capsys, monkeypatch):
+    from docs.examples.bank_monitors import RoundSums
+
+    monkeypatch.setattr("orchestration.cli.monitors.all_kinds", lambda: {"round_sums": RoundSums})
+    said = typed(["monitors", "kinds"], capsys)
+    assert "round_sums  Decisions on round sums." in said
+    assert "feature  A numeric feature. (must be given)" in said
+
+
 def test_the_budget_is_told_by_monitor_in_units_that_people_live_in(here, capsys):
     said = typed(["monitors", "budget", "governance.yaml"], capsys)
     assert "credit: all its monitors together may cry wolf once in 1 year" in said
