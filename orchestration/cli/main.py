@@ -18,13 +18,21 @@ from agents.errors import GovernanceError
 # name -> (module, attribute, one line for --help); an attribute is a Typer app (a group) or a function (a command).
 GROUPS: dict[str, tuple[str, str, str]] = {
     "init": ("orchestration.cli.init", "init", "Write a first configuration from a file of decisions, or a topic."),
-    "watch": ("orchestration.cli.watch", "watch", "Show what rules and monitors would have said of a file, with pictures."),
+    "watch": (
+        "orchestration.cli.watch",
+        "watch",
+        "Show what rules and monitors would have said of a file, with pictures.",
+    ),
     "kafka": ("orchestration.cli.kafka", "app", "Start, stop and inspect the local Apache Kafka."),
     "topics": ("orchestration.cli.topics", "app", "Plan, create and check the topics and their ACLs."),
     "config": ("orchestration.cli.config", "app", "Check, compare, apply and roll back the configuration."),
     "policy": ("orchestration.cli.policy", "app", "Test and explain policies; list the columns a condition can use."),
     "signals": ("orchestration.cli.signals", "app", "List what monitors say; explain a signal from its observations."),
-    "monitors": ("orchestration.cli.monitors", "app", "List kinds of monitors; share the budget; plan what is noticed when."),
+    "monitors": (
+        "orchestration.cli.monitors",
+        "app",
+        "List kinds of monitors; share the budget; plan what is noticed when.",
+    ),
     "profile": ("orchestration.cli.profile", "app", "Fit what decisions are compared with, and show how good it is."),
     "audit": ("orchestration.cli.audit", "app", "Make keys, verify evidence, prove one decision."),
     "schema": ("orchestration.cli.schema", "app", "Export the contract as JSON Schema and AsyncAPI."),
