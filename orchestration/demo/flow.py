@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -29,8 +30,8 @@ AT_ONCE = 200
 PATIENCE_S = 60.0
 """How long nothing may happen before the demo gives up."""
 
-QUIET_S, MONITORS_S = 2.0, 20.0
-"""How long monitors say nothing new before the demo takes it that they have caught up, and how long it waits for that."""
+MONITORS_S = 60.0
+"""How long the demo waits, after the last verdict, until monitors have caught up."""
 
 Place = tuple[int, int]
 """Partition and offset on the decisions topic."""
@@ -55,9 +56,10 @@ class _Flag(msgspec.Struct, gc=False):
 
 
 class Said(msgspec.Struct, gc=False):
-    """What the screen shows of a signal."""
+    """What the screen shows of a signal; of a watermark, how far its model's monitors are behind."""
 
     model: str
+    lag_ms: float = 0.0
     version: str = ""
     monitor: str = ""
     segment: str | None = None
@@ -71,6 +73,7 @@ class Said(msgspec.Struct, gc=False):
 
 class _Signal(msgspec.Struct, gc=False):
     data: Said
+    time: datetime
 
 
 _verdict = msgspec.json.Decoder(_Verdict).decode
@@ -100,8 +103,8 @@ class Seen:
     """Model -> the version that decided last."""
     signals: dict[tuple[str, str], dict[tuple[str, str | None, str | None], Said]] = field(default_factory=dict)
     """Version and monitor -> model, segment and group -> the newest signal."""
-    signalled: float = field(default_factory=time.monotonic)
-    """When a signal last said something else than before."""
+    watched_ms: dict[str, int] = field(default_factory=dict)
+    """Model -> up to which time, by the broker's clock, its monitors have taken all decisions."""
 
     @property
     def seconds(self) -> float:
@@ -164,8 +167,12 @@ async def run(
                     f"see {settings.data_dir / 'logs'}"
                 )
             await asyncio.sleep(0.05)
-        waited = time.monotonic()
-        while time.monotonic() - max(waited, seen.signalled) < QUIET_S and time.monotonic() - waited < MONITORS_S:
+        waited, last = time.monotonic(), max(sent.at_ms.values())
+        while min(seen.watched_ms.get(model, 0) for model in seen.deciding) <= last:
+            if time.monotonic() - waited > MONITORS_S:
+                raise Retryable(
+                    f"monitors have not caught up within {MONITORS_S:.0f} s; see {settings.data_dir / 'logs'}"
+                )
             await asyncio.sleep(0.05)
     finally:
         watching.cancel()
@@ -241,13 +248,12 @@ def _take_flag(seen: Seen, value: bytes) -> None:
 
 
 def _take_signal(seen: Seen, value: bytes) -> None:
-    data = _signal(value).data
-    if not data.monitor:
-        return  # a watermark
-    known = seen.signals.setdefault((data.version, data.monitor), {})
-    place = data.model, data.segment, data.group
-    if known.get(place) != data:
-        known[place], seen.signalled = data, time.monotonic()
+    event = _signal(value)
+    data = event.data
+    if data.monitor:
+        seen.signals.setdefault((data.version, data.monitor), {})[data.model, data.segment, data.group] = data
+    else:
+        seen.watched_ms[data.model] = int(event.time.timestamp() * 1000 - data.lag_ms)
 
 
 def _take_checkpoint(seen: Seen, value: bytes) -> None:

@@ -106,6 +106,7 @@ def _ratio(axes: Axes, points: Sequence[Point], true: float, live: int) -> None:
     axes.text(last, true - 0.03, f"true {true:.2f}", color=BAD, ha="right", va="top")
     axes.axhline(0.8, color=INK, lw=0.9, ls=(0, (4, 3)))
     axes.text(last, 0.815, "four fifths", color=INK, ha="right", va="bottom")
+    axes.text(points[0].decisions, 0.04, "bands: 95 %, at every moment at once", color=INK)
     axes.set_ylim(0, 1.45)
     axes.set_ylabel("approval ratio,\nclients under 26")
 
@@ -114,7 +115,7 @@ def _strength(axes: Axes, points: Sequence[Point]) -> None:
     x = [one.decisions for one in points]
     axes.plot(x, [min(max(one.strength, WEAKEST), STRONGEST) for one in points], color=INK, lw=1.4)
     axes.axhline(1.0, color=BAD, lw=0.9, ls=(0, (4, 3)))
-    axes.text(x[0], 1.6, "alarm: by chance once in a year", color=BAD, va="bottom")
+    axes.text(x[0], 1.6, "alarm: by chance at most once in a year", color=BAD, va="bottom")
     axes.set_yscale("log")
     axes.set_ylim(WEAKEST, STRONGEST)
     axes.set_yticks([1e-6, 1e-3, 1.0, 1e3], ["1/1,000,000", "1/1,000", "1", "1,000"])

@@ -207,7 +207,7 @@ def _figures(seen: Seen) -> RenderableType:
         version = seen.deciding[NAME]
         table.add_row("approval ratio", _approvals(seen.signals.get((version, GAP), {}), version))
         for model in seen.deciding:
-            table.add_row(f"watching {model}", _monitors(seen, model))
+            table.add_row(model, _monitors(seen, model))
     table.add_row("evidence", Text(_evidence(seen)))
     return Padding(table, (0, 0, 0, 2))
 
@@ -234,7 +234,7 @@ def _approvals(signals: Mapping[tuple[str, str | None, str | None], Said], versi
     if said is None or said.estimate is None:
         return Text(f"{version}: too few of them yet", "dim")
     bounds = "" if said.lower is None or said.upper is None else f" ({said.lower:.2f} to {said.upper:.2f})"
-    told = f"{version}: {said.estimate:.2f}{bounds}, clients {GROUP.partition('=')[2]} against those who fare best   "
+    told = f"{version}: {said.estimate:.2f}{bounds}, {GROUP.partition('=')[2]} against the best band   "
     return Text(told).append(said.status, STATUS[said.status])
 
 
@@ -249,7 +249,7 @@ def _monitors(seen: Seen, model: str) -> Text:
         return Text("nothing said yet", "dim")
     parts = []
     for monitor, status in sorted(found.items(), key=lambda item: (list(STATUS).index(item[1]), item[0])):
-        told = f" {status}" if status in ("alarm", "warn") else ""
+        told = f"\N{NO-BREAK SPACE}{status}" if status in ("alarm", "warn") else ""
         parts.append(Text(f"{monitor}{told}", STATUS[status]))
     return Text("   ").join(parts)
 
