@@ -182,6 +182,7 @@ async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker
     async with running(settings):
         await traffic.send(2_000, "1", 0.6)
         await until(lambda: _is(counted(settings), 2_000))
+        await until(lambda: _status(settings, "1", "ok"))
         fair = await signal(settings, "1")
         assert fair.status == "ok"
         assert fair.coverage == 1.0
