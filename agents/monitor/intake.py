@@ -84,10 +84,9 @@ def table_of(
 
     `wanted`: the columns that a model's monitors read.
     """
-    if isinstance(decisions, pl.DataFrame):
-        return _of_frame(decisions, configuration, wanted, now)
-    if hasattr(decisions, "columns") and hasattr(decisions, "dtypes"):
-        return _of_frame(_of_pandas(decisions), configuration, wanted, now)
+    frame = frame_of(decisions)
+    if frame is not None:
+        return _of_frame(frame, configuration, wanted, now)
     if isinstance(decisions, Mapping | str | bytes):
         decisions = [decisions]
     if not isinstance(decisions, Iterable):
@@ -99,6 +98,15 @@ def table_of(
         flat = pl.from_dicts([_flat(row) for row in rows], infer_schema_length=None)
         return _of_frame(flat, configuration, wanted, now)
     return _of_events(rows, configuration, wanted, now)
+
+
+def frame_of(given: Any) -> pl.DataFrame | None:
+    """A Polars or pandas frame as a Polars one; None for anything else."""
+    if isinstance(given, pl.DataFrame):
+        return given
+    if hasattr(given, "columns") and hasattr(given, "dtypes"):
+        return _of_pandas(given)
+    return None
 
 
 def calendars_of(configuration: Configuration) -> dict[str, OpenHours]:

@@ -10,12 +10,13 @@ print(watch.report())
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from agents.configuration import Configuration, Model
+from agents.errors import Misconfigured
 from agents.events import SignalData
 from agents.monitor.agent import only
 from agents.monitor.assessing import Assessor, Signalled, signal_data
@@ -27,6 +28,7 @@ from agents.monitor.intake import Table, table_of
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
 from agents.monitor.subjects import Subjects
+from agents.monitor.watch_outcomes import Mature, Outcomes
 
 BATCH = 5_000
 
@@ -57,6 +59,7 @@ class Watch:
             configuration = Configuration.model_validate({"models": documents, "monitors": dict(monitors or {})})
         self.configuration = configuration
         self._kinds = kinds
+        self._outcomes: Outcomes | None = None
         self._compile(profiles or {})
         self._attributes = AttributeTable()
         self._subjects = Subjects()
@@ -66,22 +69,28 @@ class Watch:
 
     def feed(
         self,
-        decisions: Any,
+        decisions: Any = (),
         *,
         attributes: Any = None,
+        outcomes: Any = None,
         now: int | None = None,
     ) -> list[SignalData]:
         """Take decisions in their order; the signals that are new or have changed.
 
         `decisions`: CloudEvents (dicts, JSON texts or bytes, records), flat dicts, a Polars or a pandas frame, with columns
-        as in docs/monitors.md. `attributes`: subject → {attribute: group}. `now`: ms since 1970 UTC; decisions without a time
-        take it.
+        as in docs/monitors.md. `attributes`: subject → {attribute: group}. `outcomes`: decision's id → outcome, or as
+        watch_outcomes.py says; they may come later than their decisions, and count when these are `label_maturity` old.
+        `now`: ms since 1970 UTC; decisions without a time take it.
         """
         for subject, groups in dict(attributes or {}).items():
             self._attributes.put(str(subject), groups)
         found: list[SignalData] = []
         for table in table_of(decisions, self.configuration, self._wanted, now):
             found += self._feed(table)
+        if outcomes is not None:
+            if self._outcomes is None:
+                raise Misconfigured("no model declares `outcomes`; name what may really happen, for example [repaid]")
+            found += self._matured(self._outcomes.happened(outcomes, now))
         return found
 
     def compare_with(self, profiles: Mapping[str, Profile]) -> None:
@@ -132,7 +141,12 @@ class Watch:
         by_digest = {one.digest: one for one in profiles.values()}
         self.watched: dict[str, Watched] = compile_monitors(self.configuration, by_digest, self._kinds)
         self._counters = {name: Counter(one) for name, one in self.watched.items()}
-        self._wanted = {name: one.columns for name, one in self._counters.items()}
+        if self._outcomes is not None:
+            self._outcomes.switch(self.configuration, by_digest)
+        elif any(model.outcomes for model in self.configuration.models.values()):
+            self._outcomes = Outcomes(self.configuration, by_digest, self._kinds)
+        cases = self._outcomes.columns if self._outcomes is not None else lambda name: frozenset()
+        self._wanted = {name: frozenset(one.columns) | cases(name) for name, one in self._counters.items()}
         self.assessors = {name: Assessor(one) for name, one in self.watched.items()}
 
     def _feed(self, table: Table) -> list[SignalData]:
@@ -156,6 +170,16 @@ class Watch:
         for one in self._counters[table.model].count(table.frame, table.versions, clock, groups, once):
             said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms)
             found += [signal_data(each, table.model, watched) for each in said]
+        if self._outcomes is not None:
+            found += self._matured(self._outcomes.decided(table, watched.declaration, clock, groups, once))
+        return found
+
+    def _matured(self, counted: Sequence[Mature]) -> list[SignalData]:
+        found: list[SignalData] = []
+        for one in counted:
+            assessor = self.assessors[one.model]
+            said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms, stage="outcomes")
+            found += [signal_data(each, one.model, assessor.watched) for each in said]
         return found
 
     def _is_new(self, name: str) -> bool:

@@ -207,3 +207,71 @@ def watch_of_income() -> Watch:
     view = View(columns, np.zeros(1_200, dtype=np.int64), 1, times_ms=np.arange(1_200) * 60_000)
     one.compare_with({"credit": fit({"data_drift": DataDrift}, view, "credit", one.configuration.models["credit"])})
     return one
+
+
+# -- late labels -------------------------------------------------------------------------------------------------------
+
+LATE = {**MODEL, "outcomes": {"repaid": {"positive": True}, "defaulted": {}}, "clock": "event"}
+
+
+def happened(frame: pl.DataFrame, seed: int = 5) -> dict[str, str]:
+    """Everybody repays as often, so women's fewer approvals are unequal opportunity."""
+    random = np.random.default_rng(seed)
+    return {name: "repaid" if random.random() < 0.7 else "defaulted" for name in frame["id"].to_list()}
+
+
+def labelled(maturity: str = "0s") -> Watch:
+    return Watch({"credit": {**LATE, "label_maturity": maturity}}, {"opportunity": {}, "label_coverage": {}})
+
+
+OUTCOME_FORMS = {
+    "a mapping": lambda outcomes: outcomes,
+    "dicts": lambda outcomes: [{"id": name, "outcome": one} for name, one in outcomes.items()],
+    "polars": lambda outcomes: pl.DataFrame({"id": list(outcomes), "outcome": list(outcomes.values())}),
+    "pandas": lambda outcomes: pd.DataFrame({"id": list(outcomes), "outcome": list(outcomes.values())}),
+    "events": lambda outcomes: [
+        {
+            "specversion": "1.0", "type": "governance.outcome.v1", "id": f"e{name}", "source": "/bank",
+            "data": {"decision": {"source": "/", "id": name}, "outcome": one},
+        }
+        for name, one in outcomes.items()
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", OUTCOME_FORMS)
+def test_outcomes_in_any_form_reach_the_monitors_of_late_labels(form: str) -> None:
+    frame = table()
+    one = labelled()
+    one.feed(frame)
+    found = one.feed(outcomes=OUTCOME_FORMS[form](happened(frame)))
+    alarm = next(each for each in found if each.status is SignalStatus.ALARM)
+    assert (alarm.monitor, alarm.group) == ("opportunity", "sex=female")
+    repaid = frame.filter(pl.Series([happened(frame)[name] == "repaid" for name in frame["id"].to_list()]))
+    state = one.assessors["credit"].states[("1", "opportunity")]
+    assert state["watch"]["all_n"][0].tolist() == [
+        repaid.filter(pl.col("sex") == sex).height for sex in ("female", "male")
+    ]
+    (coverage,) = [each for each in one.signals() if each.monitor == "label_coverage"]
+    assert (coverage.estimate, coverage.n) == (1.0, 3_000)
+
+
+def test_a_label_counts_when_it_is_mature_and_a_missing_one_lowers_the_coverage() -> None:
+    frame = table()
+    outcomes = happened(frame)
+    one = labelled("1d")
+    one.feed(frame[:1_000], outcomes={name: outcomes[name] for name in frame["id"][:800].to_list()})
+    assert ("1", "opportunity") not in one.assessors["credit"].states  # no decision is a day old
+    one.feed(frame[1_000:])  # minute by minute to the 3,000th: all but the last 1,440 are
+    (coverage,) = [each for each in one.signals() if each.monitor == "label_coverage"]
+    assert coverage.n == 3_000 - 1_440
+    assert coverage.estimate == pytest.approx(800 / 1_560)
+
+
+def test_outcomes_that_cannot_be_taken_are_named() -> None:
+    with pytest.raises(Misconfigured, match="no model declares `outcomes`"):
+        watch().feed(outcomes={"d1": "repaid"})
+    with pytest.raises(Malformed, match="no model declares the outcome 'vanished'"):
+        labelled().feed(table(50), outcomes={"d1": "vanished"})
+    with pytest.raises(Misconfigured, match="outcome 0 lacks `id` or `outcome`"):
+        labelled().feed(table(50), outcomes=[{"id": "d1"}])
