@@ -111,11 +111,14 @@ class Watching:
         profiles: Mapping[str, Profile] | None = None,
         reference: float = 0.3,
         attributes: Mapping[str, Mapping[str, str | None]] | None = None,
+        outcome: str | None = None,
         source: str = "",
     ) -> None:
+        """`outcome`: the column of a table that says what really happened."""
         if not configuration.models:
             raise Misconfigured("the configuration declares no model; `govern init FILE` writes one from the file")
-        self.rows, self.kinds, self.source = rows, kinds, source
+        self.rows, self.kinds, self.source = rows if outcome is None else _labelled(rows, outcome), kinds, source
+        self._outcome = outcome
         self.findings = Findings()
         self._share = 0.0 if profiles else reference
         bare = {name: one.model_copy(update={"profile": None}) for name, one in configuration.models.items()}
@@ -161,7 +164,9 @@ class Watching:
         for model, watched in self.watch.watched.items():
             if model in there and any(one.ready is not None for one in watched.monitors):
                 used = {one.kind: self.kinds[one.kind] for one in watched.monitors}
-                found[model] = fitted(rows, self.watch.configuration, model, used, source=self.source)
+                found[model] = fitted(
+                    rows, self.watch.configuration, model, used, outcome=self._outcome, source=self.source
+                )
         self.watch.compare_with(found)
         self.findings.profiles, self.findings.reference = found, len(rows)
 
@@ -174,7 +179,10 @@ class Watching:
             if not self.findings.blocks:
                 self.findings.began_ms = int(table.times_ms.min())
         found = self.findings
-        said = self.watch.feed(rows, attributes=self._attributes)
+        outcomes = None
+        if self._outcome is not None and isinstance(rows, pl.DataFrame):
+            outcomes = rows.select("id", pl.col(self._outcome).alias("outcome")).drop_nulls()
+        said = self.watch.feed(rows, attributes=self._attributes, outcomes=outcomes)
         self._attributes = None
         found.decisions += len(rows)
         found.effects += effects
@@ -241,6 +249,13 @@ def _blocks(total: int, head: int, size: int) -> Iterator[tuple[int, int]]:
     """Starts and ends; the reference ends with a block of its own."""
     edges = sorted({*range(0, total, size), head, total})
     yield from pairwise(edges)
+
+
+def _labelled(rows: Rows, outcome: str) -> Rows:
+    """A table whose decisions can be told apart, so that each meets its outcome."""
+    if not isinstance(rows, pl.DataFrame) or outcome not in rows.columns:
+        raise Misconfigured(f"there is no column {outcome!r} for --outcome; events carry none, give a table")
+    return rows if "id" in rows.columns else rows.with_columns(pl.int_range(pl.len()).cast(pl.String).alias("id"))
 
 
 def _timed(rows: Rows) -> bool:

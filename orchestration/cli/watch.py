@@ -34,6 +34,7 @@ def watch(
     attributes: Annotated[
         Path | None, typer.Option(help="NDJSON of attributes events: protected attributes by subject.")
     ] = None,
+    outcome: Annotated[str | None, typer.Option(help="The column that says what really happened.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures, signals and metrics.")] = Path("watch"),
     pictures: Annotated[bool, typer.Option(help="Draw pictures.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as one JSON object.")] = False,
@@ -58,7 +59,7 @@ def watch(
             profiles = dict(store.of(configuration))
         watching = Watching(
             rows, configuration, kinds(),
-            profiles=profiles, reference=reference, attributes=known, source=decisions.name,
+            profiles=profiles, reference=reference, attributes=known, outcome=outcome, source=decisions.name,
         )  # fmt: skip
         findings = watching.run(lambda share: report(0.1 + share * 0.8))
         written = write(out, findings)

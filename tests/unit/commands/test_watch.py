@@ -194,6 +194,30 @@ def test_attributes_may_come_from_a_file_of_events(here, capsys):
         attributes_of(Path("attributes.ndjson"))
 
 
+def test_what_really_happened_may_stand_in_a_column(here, capsys):
+    document = json.loads(json.dumps(CONFIGURATION))
+    document["models"]["credit"] |= {
+        "outcomes": {"repaid": {"positive": True}, "defaulted": {}},
+        "label_maturity": "5d",
+    }
+    document |= {"monitors": {"opportunity": {}, "label_coverage": {}}, "policies": []}
+    Path("governance.yaml").write_text(json.dumps(document))
+    fate = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("defaulted")).otherwise(pl.lit("repaid"))
+    frame = decisions(6_000).with_columns(fate.alias("fate"))
+    frame.drop("request_id").write_csv("credit.csv")
+    said = typed(["watch", "credit.csv", "--outcome", "fate", "--no-pictures"], capsys)
+    assert "alarm" in said
+    assert "opportunity of version 2: " in said
+    metrics = json.loads(Path("watch/metrics.json").read_text())
+    found = {(one["monitor"], one["version"], one.get("group")): one for one in metrics["monitors"]}
+    assert found["opportunity", "2", "sex=female"]["status"] == "alarm"
+    assert found["opportunity", "1", "sex=female"]["status"] == "ok"
+    mature = frame.filter(pl.col("model_version") == "2", pl.col("at") <= pl.col("at").max() - pl.duration(days=5))
+    assert found["label_coverage", "2", None]["n"] == mature.height
+    said = typed(["watch", "credit.csv", "--outcome", "none"], capsys, status=1)
+    assert "there is no column 'none' for --outcome" in said
+
+
 def test_two_models_in_one_file_each_have_their_own_reference_and_figures(here, capsys):
     document = json.loads(json.dumps(CONFIGURATION))
     document["models"] |= dict.fromkeys(("loan", "unused"), document["models"]["credit"])
