@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from agents.configuration import Model
+from agents.errors import Misconfigured
 from agents.monitor.ball import SOURCE, Ball, Layout, psi_of, resting
 from agents.monitor.bernoulli import Bernoulli, Share
 from agents.monitor.contract import (
@@ -32,20 +33,22 @@ from agents.monitor.contract import (
 )
 from agents.monitor.cuts import favourable_labels, favoured
 from agents.monitor.detectors import rounded
+from agents.monitor.flips import Flipped, Flips, usual_flips
 from agents.monitor.groups import Grouping
 from agents.monitor.lifts import Lifts
 from agents.monitor.lifts import fitted as fitted_lifts
 from agents.monitor.reasons import Reasons
 from agents.monitor.reasons import fitted as fitted_reasons
-from agents.monitor.shares import usual_share
 from agents.monitor.shifts import Shift
-from agents.monitor.surrogate import DECILES, Surrogate, fit
+from agents.monitor.surrogate import DECILES, Fitted, Surrogate, fit
 
 BLOCK = 125
 """Decisions of a block: a changed concept shows in a few hundred."""
 TOLERANCE = 0.4
 """Of residuals within a decile: a shift of 0.6 of their standard deviation. Where inputs leave the reference's range the
 surrogate errs by as much."""
+UNEVEN = 3.0
+"""How many times more than the reference's own extreme inputs a shift of inputs may move residuals."""
 REASONS = 0.25
 """Of top reasons, as a PSI: inputs that shift move them too, and below this it is no major shift."""
 FARTHEST = 1e6
@@ -62,7 +65,7 @@ class BehaviourOptions(Options):
 
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given:
-    0.4 (reasons: 0.25), or twice what the reference's residuals differ by between its own extreme inputs if that is more."""
+    0.4 (reasons: 0.25), or three times what the reference's residuals differ by between its own extreme inputs if that is more."""
     proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
 
@@ -80,7 +83,7 @@ class Behaviour(Monitor):
         super().__init__(setting)
         self.surrogate: Surrogate | None = None
         self.favourable = favourable_labels(setting.declaration)
-        self.groupings = [Grouping.of(setting.declaration, [name]) for name in setting.declaration.groups]
+        self.groupings = _groupings(setting.declaration)
         if setting.profile is not None:
             self._read(setting.profile)
 
@@ -96,18 +99,20 @@ class Behaviour(Monitor):
         there |= {"proxies"} if self.reasons and self.reasons.proxies else set()
         total = sum(PARTS[part] for part in there)
         shares = {part: self.setting.share * PARTS[part] / total for part in there}
-        uneven = max(TOLERANCE, 2.0 * self.surrogate.unevenness)
+        uneven = max(TOLERANCE, UNEVEN * self.surrogate.unevenness)
         tolerance = uneven if options.tolerance is None else options.tolerance
         rest = resting(self.limit, shares["residuals"])
         residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=tolerance, block=BLOCK, rest=rest)
         self.residual = Shift(residual, shares["residuals"], self.limit)
-        flips = profile["flips"]
-        usual = usual_share(flips[:1], flips[1:])
-        self.flips = Bernoulli(usual, self.limit, names=("flips",), share=shares.get("flips", 0.0))
+        everybody = profile["flips"]
+        if any(one.shape != (DECILES, 2) for one in (everybody, *profile["groups"].values())):
+            raise Misconfigured("the profile's flips are damaged; fit the profile again")
+        usual = usual_flips(everybody)[None]
+        self.flips = Flips([""], usual, self.limit, shares.get("flips", 0.0))
         self.names = [name for grouping in self.groupings for name in grouping.groups]
-        known = [profile["groups"].get(name, flips) for name in self.names]
-        by_group = [float(usual_share(one[:1], one[1:])[0]) if one[0] >= 200 else float(usual[0]) for one in known]
-        self.by_group = Bernoulli(by_group or [0.5], self.limit, names=self.names, share=shares.get("groups", 0.0))
+        by_group = [usual_flips(everybody, profile["groups"].get(name)) for name in self.names]
+        allowed = np.array(by_group).reshape(-1, DECILES)
+        self.by_group = Flips(self.names, allowed, self.limit, shares.get("groups", 0.0))
         if self.reasons is not None:
             levels = len(self.reasons.reference) - 1
             rest = resting(self.limit, shares["reasons"])
@@ -140,8 +145,12 @@ class Behaviour(Monitor):
         trees = found.section["trees"]
         importance = np.bincount(trees["feature"][trees["left"] >= 0], minlength=len(found.encoder.names))
         section = found.section | {"lifts": fitted_lifts(found.matrix, found.encoder, importance.tolist())}
-        section["flips"] = np.array([found.judged.sum(), found.flips.sum()], dtype=np.int64)
-        section["groups"] = _by_group(view, declaration, found.rows, found.judged, found.flips)
+        section["flips"] = _flipped(found)
+        section["groups"] = {
+            name: _flipped(found, codes[found.rows] == code)
+            for grouping, codes in ((one, one.codes(view)) for one in _groupings(declaration))
+            for code, name in enumerate(grouping.groups)
+        }
         section["reasons"] = fitted_reasons(view.frame, declaration)
         remarks = list(found.remarks)
         if section["reasons"] is None:
@@ -172,17 +181,19 @@ class Behaviour(Monitor):
         width = surrogate.reference.shape[1]
         found: dict[str, Ints] = {"residuals": view.tally(at.decile * width + at.code, DECILES * width)}
         off = np.clip(np.nan_to_num(said - at.expected), -FARTHEST, FARTHEST)
-        both = [view.tally(at.decile, DECILES, fixed(np.maximum(one, 0.0))) for one in (off, -off)]
-        found["off"] = np.concatenate(both, axis=1)
+        parts = [view.tally(at.decile, DECILES, fixed(np.maximum(one, 0.0))) for one in (off, -off)]
+        found["off"] = np.concatenate(parts, axis=1)
         if surrogate.cut is not None:
             answers, known = favoured(view.frame, self.favourable)
             flips = known & (answers != surrogate.cut.favours(at.expected))
-            found["flips"] = np.concatenate([view.per_stretch(known), view.per_stretch(flips)], axis=1)
+            both = (known.astype(np.int64), flips.astype(np.int64))
+            found["flips"] = np.stack([view.tally(at.decile, DECILES, one) for one in both], axis=2)
             found["features"] = self.lifts.count(view, matrix, flips)
             for grouping in self.groupings:
                 size = len(grouping.groups) + 1
-                both = [view.tally(grouping.codes(view), size, one.astype(np.int64)) for one in (known, flips)]
-                found[f"flips|{grouping.name}"] = np.stack(both, axis=2)[:, :-1]
+                codes = grouping.codes(view) * DECILES + at.decile
+                pair = np.stack([view.tally(codes, size * DECILES, one) for one in both], axis=2)
+                found[f"flips|{grouping.name}"] = pair[:, :-DECILES]
         if self.reasons is not None:
             found |= self.reasons.count(view)
         return found
@@ -204,11 +215,11 @@ class Behaviour(Monitor):
         residuals = counts.get("residuals", np.zeros(DECILES * width, dtype=np.int64)).reshape(DECILES, width)
         changed = self.residual.step(state["residuals"], residuals, step)
         self._follow(state, residuals, counts.get("off", np.zeros(2 * DECILES, dtype=np.int64)))
-        n, k = counts.get("flips", np.zeros(2, dtype=np.int64))
-        changed |= self.flips.step(state["flips"], np.array([n]), np.array([k]), step)
+        pair = counts.get("flips", np.zeros((DECILES, 2), dtype=np.int64))
+        changed |= self.flips.step(state["flips"], pair[:, 0], pair[:, 1], step)
         if self.names:
             pairs = [
-                counts.get(f"flips|{one.name}", np.zeros((len(one.groups), 2), dtype=np.int64))
+                counts.get(f"flips|{one.name}", np.zeros((len(one.groups) * DECILES, 2), dtype=np.int64))
                 for one in self.groupings
             ]
             n, k = np.concatenate(pairs).T
@@ -251,7 +262,7 @@ class Behaviour(Monitor):
         found = [self._of_residuals(state)]
         if self.judges:
             found += [self._of_flips(state, one) for one in self.flips.judge(state["flips"])]
-            found += [self._of_flips(state, one) for one in self.by_group.judge(state["groups"]) if one.n]
+            found += [self._of_flips(state, one) for one in self.by_group.judge(state["groups"]) if one.share.n]
         if self.reasons is not None:
             found.append(self._of_reasons(self.reasons, state))
             found += [self._of_proxies(one) for one in self.proxies.judge(state["proxies"])]
@@ -287,11 +298,13 @@ class Behaviour(Monitor):
     def _gathered(self, state: State) -> dict[str, float]:
         return {f"lift {one.where}": one.lift for one in self.lifts.named(state["features"])}
 
-    def _of_flips(self, state: State, one: Share) -> Judgement:
+    def _of_flips(self, state: State, found: Flipped) -> Judgement:
+        one = found.share
         detail = {"flips": float(one.k), "usual": one.p0}
+        detail |= {f"decile {tenth + 1}": 1.0 for tenth in found.tenths}
         return Judgement(
             status=one.status,
-            group=f"flips{'' if one.name == 'flips' else ' & ' + one.name}",
+            group=f"flips & {one.name}" if one.name else "flips",
             metric="flip_rate",
             estimate=one.estimate,
             lower=one.lower,
@@ -302,7 +315,7 @@ class Behaviour(Monitor):
             reference=REFERENCE,
             onset_ms=one.onset_ms,
             onset_n=one.onset_n,
-            detail=detail | (self._gathered(state) if one.name == "flips" else {}),
+            detail=detail | (self._gathered(state) if not one.name else {}),
         )
 
     def _of_reasons(self, reasons: Reasons, state: State) -> Judgement:
@@ -353,20 +366,24 @@ class Behaviour(Monitor):
         where = [name.removeprefix("lift ") for name in detail if name.startswith("lift ")]
         gathered = f"; mostly where {', '.join(where)}" if where else ""
         if judgement.metric == "residual":
-            deciles = ", ".join(name.removeprefix("decile ") for name in detail if name.startswith("decile "))
-            at = f" in tenth {deciles} of what was expected" if deciles and judgement.onset_n else ""
+            at = self._tenths(judgement)
             way = "higher" if judgement.estimate > 0 else "lower"
             size = f"{abs(judgement.estimate):.3g} {way} than the profile's version would have given"
             return f"The {group}s are on average {size}{at}{gathered}"
         if judgement.metric == "flip_rate":
             whose = f" of {group.removeprefix('flips & ')}" if " & " in group else ""
             told = f"{judgement.estimate:.1%} of the answers{whose} are not those expected of the profile's version"
-            return f"{told}; usual are at most {detail['usual']:.1%}{gathered}"
+            return f"{told}; usual are at most {detail['usual']:.1%}{self._tenths(judgement)}{gathered}"
         if judgement.metric == "attribution_share":
             return f"{judgement.estimate:.1%} of what moves the decisions comes from {group}; usual are {judgement.reference}"
         gains = [name.removeprefix("now ") for name in detail if name.startswith("now ")]
         told = ", ".join(f"{one} {detail['usual ' + one]:.0%} → {detail['now ' + one]:.0%}" for one in gains)
         return f"What moves decisions most, before and now: {told}"
+
+    def _tenths(self, judgement: Judgement) -> str:
+        """Which tenths an alarm names."""
+        names = [name.removeprefix("decile ") for name in judgement.detail if name.startswith("decile ")]
+        return f" in tenth {', '.join(names)} of what was expected" if names and judgement.onset_n else ""
 
     def clears(self, judgement: Judgement) -> str:
         if judgement.metric in ("flip_rate", "attribution_share"):
@@ -393,13 +410,11 @@ def _smooth(counts: Ints | Floats) -> Floats:
     return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
 
 
-def _by_group(view: View, declaration: Model, rows: Ints, judged: Bools, flips: Bools) -> dict[str, Ints]:
-    """(n, k) of the reference's flips for each group."""
-    found = {}
-    for name in declaration.groups:
-        grouping = Grouping.of(declaration, [name])
-        codes = grouping.codes(view)[rows]
-        for code, group in enumerate(grouping.groups):
-            inside = judged & (codes == code)
-            found[group] = np.array([inside.sum(), (inside & flips).sum()], dtype=np.int64)
-    return found
+def _groupings(declaration: Model) -> list[Grouping]:
+    return [Grouping.of(declaration, [name]) for name in declaration.groups]
+
+
+def _flipped(found: Fitted, rows: Bools | None = None) -> Ints:
+    """(deciles, 2): reference decisions with an answer, and flips among them."""
+    marks = [one if rows is None else one & rows for one in (found.judged, found.flips)]
+    return np.stack([np.bincount(found.decile[one], minlength=DECILES) for one in marks], axis=1).astype(np.int64)

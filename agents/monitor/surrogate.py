@@ -108,6 +108,8 @@ class Fitted:
     """The reference decisions that were used."""
     matrix: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """Their features, encoded."""
+    decile: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """What was expected of them by trees that have not seen them, as its decile."""
     judged: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     """Those of them that have an answer."""
     flips: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
@@ -148,7 +150,8 @@ def fit(frame: pl.DataFrame, declaration: Model) -> Fitted:
         remarks.append(f"behaviour: {share:.1%} of held-out answers differ from what the surrogate expects")
         if share > 0.2:
             remarks.append("behaviour: the features hardly tell the answer; flips of a new version are seen late")
-    return Fitted(remarks, section, encoder, rows, matrix, judged, flips)
+    decile = np.searchsorted(section["deciles"], expected, side="right")
+    return Fitted(remarks, section, encoder, rows, matrix, decile, judged, flips)
 
 
 def _said(frame: pl.DataFrame, favourable: frozenset[str], by_score: bool) -> Floats:

@@ -56,6 +56,7 @@ SHIFTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": lambda x: x,
     "two means + 0.5 sd": lambda x: x + 0.5 * np.isin(np.arange(FEATURES), [0, 2]),
     "a mean + 1 sd": lambda x: x + 1.0 * (np.arange(FEATURES) == 1),
+    "towards the cut": lambda x: x * np.where(np.arange(FEATURES) < 6, 0.5, 1.0),
     "every spread × 1.3": lambda x: x * 1.3,
     "others correlated": lambda x: x + 0.5 * x[:, [1]] * (np.arange(FEATURES) % 3 == 0),
 }
