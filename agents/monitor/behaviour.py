@@ -64,8 +64,8 @@ class BehaviourOptions(Options):
     """How much may change, and which features stand for protected attributes."""
 
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given:
-    0.4 (reasons: 0.25), or three times what the reference's residuals differ by between its own extreme inputs if that is more."""
+    """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given: 0.4
+    (reasons: 0.25), or three times what the reference's residuals differ by between its own extreme inputs if more."""
     proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import beta
 from sklearn.metrics import r2_score
 
 from agents.configuration import Model
@@ -15,6 +16,7 @@ from agents.errors import Misconfigured
 from agents.monitor.behaviour import Behaviour, BehaviourOptions
 from agents.monitor.contract import Budget, Judgement, Setting, State, Step, View, of_stretch
 from agents.monitor.encoding import Encoder
+from agents.monitor.flips import usual_flips
 from agents.monitor.lifts import Lifts
 from agents.monitor.lifts import fitted as fitted_lifts
 from agents.monitor.reasons import Reasons
@@ -123,6 +125,28 @@ def test_inputs_that_shift_are_no_alarm(shift: float, section: State) -> None:
     assert {name for name in found if name != "reasons"} == set()
 
 
+def test_inputs_that_move_towards_the_cut_make_more_flips_and_no_alarm(section: State) -> None:
+    one = monitor(section)
+    frame, age = decisions(20_000, 15)
+    surrogate = Surrogate(section)
+    assert surrogate.cut is not None
+    expected = surrogate.trees.predict(surrogate.encoder.matrix(frame))
+    near = np.flatnonzero(np.abs(expected - surrogate.cut.at) < 0.15)[:4_000]
+    found, said = run(one, view((frame[near], age[near])))
+    flips = next(judgement for judgement in said if judgement.group == "flips")
+    assert flips.estimate is not None
+    assert flips.estimate > 2 * section["flips"][:, 1].sum() / section["flips"][:, 0].sum()
+    assert {name for name in found if name != "reasons"} == set()
+
+
+def test_a_group_s_own_share_of_flips_is_usual_where_it_is_known_and_larger() -> None:
+    everybody = np.array([[1_000, 50], [1_000, 50]])
+    group = np.array([[300, 60], [100, 90]])
+    usual = usual_flips(everybody)
+    assert usual == pytest.approx(np.full(2, 1.25 * beta(51, 950).ppf(0.999)))
+    assert usual_flips(everybody, group) == pytest.approx([1.25 * beta(61, 240).ppf(0.999), usual[1]])
+
+
 def test_the_residual_alarm_says_how_much_lower_and_ends_when_the_old_behaviour_is_back(section: State) -> None:
     one = monitor(section)
     frame, age = decisions(1_000, 5)
@@ -220,6 +244,11 @@ def test_proxies_that_are_not_declared_are_refused_with_the_mend() -> None:
 def test_a_damaged_surrogate_is_refused(section: State, change: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match="fit the profile again"):
         Surrogate(section | change)
+
+
+def test_damaged_flips_are_refused(section: State) -> None:
+    with pytest.raises(Misconfigured, match="flips are damaged"):
+        monitor(section | {"flips": np.zeros(2, dtype=np.int64)})
 
 
 # -- where decisions gather, and why ----------------------------------------------------------------------------------
