@@ -106,6 +106,7 @@ class Rates:
         due: Bools = ready | ~open_
         if due.any():
             self._open(state, due, fixed, prior, may)
+            np.copyto(state["on_ms"], now_ms, where=due & (state["on_ms"] == 0))
         return ready
 
     def _close(self, state: State, ready: Bools, now_ms: int) -> None:
