@@ -17,6 +17,7 @@ from agents.configuration import Configuration
 from agents.errors import Poison
 from agents.events import InputRange, Severity, Signal, SignalData, SignalStatus, Watermark, WatermarkData
 from agents.monitor.assessing import Assessor, Signalled, signal_data
+from agents.monitor.changes import unchanged
 from agents.monitor.compilation import Watched, compile_monitors
 from agents.monitor.contract import Monitor
 from agents.monitor.counting import arrays
@@ -284,21 +285,6 @@ def strength(e_value: float, watched: Watched) -> str:
         if e_value >= 2 * ms:
             return f"once in {min(e_value / ms, 1e9):,.0f} {name}"
     return f"once in {e_value / 60_000.0:,.0f} minutes"
-
-
-def unchanged(before: Watched, now: Watched) -> set[str]:
-    """Monitors that mean the same under both: what they have gathered may be kept."""
-    if before.budget != now.budget:
-        return set()
-    old = {one.name: one.setting for one in before.monitors}
-    return {one.name for one in now.monitors if one.name in old and _same(old[one.name], one.setting)}
-
-
-def _same(old: Any, new: Any) -> bool:
-    """Versions, callers and the mode change what is governed, not what the counts mean."""
-    apart = {"versions", "callers", "mode", "max_skew", "domain"}
-    declared = (old.declaration.model_dump(exclude=apart), new.declaration.model_dump(exclude=apart))
-    return bool(old.options == new.options and old.share == new.share and declared[0] == declared[1])
 
 
 def only(kept: Mapping[str, Any], monitors: set[str]) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from rich.table import Table
 
 from agents.configuration import Configuration
 from agents.errors import Retryable
+from agents.monitor.changes import changes
 from agents.policy.differences import Difference, differences
 from orchestration import config_topic, deployment, topics
 from orchestration.config_files import files_of, load, schema_text, start
+from orchestration.extensions import kinds
 from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and compare configurations.")
@@ -49,11 +51,12 @@ def check(path: Where) -> None:
 @app.command()
 def diff(before: Where, after: Where) -> None:
     """Show what differs between two configurations, rule by rule; exit status 1 where they differ."""
-    found = differences(load(before), load(after))
+    old, new = load(before), load(after)
+    found = differences(old, new)
     if not found:
         typer.echo("no difference")
         return
-    for line in lines_of(found):
+    for line in (*lines_of(found), *fates(old, new)):
         typer.echo(line)
     raise SystemExit(1)
 
@@ -81,8 +84,12 @@ def apply(
     configuration = load(path)
     settings = _connected()
     asyncio.run(topics.ensure(settings))
+    before = asyncio.run(config_topic.current(settings))
     applied = asyncio.run(config_topic.apply(settings, configuration, note))
     typer.echo(f"{'applied' if applied.changed else 'in force already'}: {summary(configuration)}\n{applied.digest}")
+    if before is not None and applied.changed:
+        for line in fates(before.configuration(), configuration):
+            typer.echo(line)
     _reported(settings, applied.digest, wait)
 
 
@@ -146,6 +153,14 @@ def summary(configuration: Configuration) -> str:
         f"{len(configuration.models)} model(s), {len(configuration.policies)} policy(ies) with {rules} rule(s) "
         f"and {tests} test(s), {len(configuration.calendars)} calendar(s), {len(configuration.monitors)} monitor(s)"
     )
+
+
+def fates(before: Configuration, after: Configuration) -> list[str]:
+    """What becomes of what monitors have gathered; nothing to say where nobody starts anew, is new or ends."""
+    found = changes(before, after, kinds())
+    told = [f"monitor {one}" for one in found if one.fate != "kept"]
+    kept = len(found) - len(told)
+    return [*told, f"{kept} monitor(s) keep what they have gathered"] if told and kept else told
 
 
 def lines_of(found: Sequence[Difference]) -> Iterator[str]:
