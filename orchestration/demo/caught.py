@@ -1,21 +1,25 @@
 """What monitors caught, and how soon: each cause that the traffic holds against the first alarm that is about it.
 
-Delays are counted twice: in decisions of the model from the first affected one to the moment that the alarm speaks of (the
-model's clock), and in seconds between the two on Kafka. Nothing here asks a lane.
+Delays are counted twice: in decisions of the model version from the first affected one to the last that monitors had counted
+when they raised the alarm, and in seconds between the two on Kafka. Nothing here asks a lane.
 """
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.events import SignalData, SignalStatus
+from agents.records import Record
 from orchestration.demo import assistant
 from orchestration.demo.check import Check
 from orchestration.demo.model import NAME, TUNED
 from orchestration.demo.population import Client, Groups
 from orchestration.demo.traffic import PARTNER, Call
+from orchestration.signals_topic import Standing
 
 GAP, HOLDS = "approval_gap", "fairness/hold-declines"
 GROUP = "age_band=under 26"
@@ -41,6 +45,8 @@ class Raised:
     data: SignalData
     at_ms: int
     offset: int
+    counted: int
+    """Decisions of its model and version that monitors had counted by then."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,23 @@ class Caught:
     decisions: int = 0
     """Of that model and version, from the first affected one to the alarm; negative: before there was a cause."""
     seconds: float = 0.0
+
+
+def raised(signals: Iterable[Standing], observations: Iterable[Record]) -> list[Raised]:
+    """Signals with what had been counted when they were raised; observations of every partition, in order."""
+    counts: dict[tuple[str, str, int], list[tuple[int, int]]] = {}
+    for record in observations:
+        data = json.loads(record.value or b"{}")["data"]
+        if "model" in data:
+            rows = counts.setdefault((data["model"], data["version"], record.partition), [])
+            rows.append((record.offset, data["n"] + (rows[-1][1] if rows else 0)))
+    found = []
+    for one in signals:
+        place = one.data.observations
+        rows = counts.get((one.data.model, one.data.version, place.partition), []) if place is not None else []
+        until = bisect_left(rows, (place.end, 0)) if place is not None else 0
+        found.append(Raised(one.data, one.time_ms, one.offset, rows[until - 1][1] if until else 0))
+    return found
 
 
 def caught(made: Sequence[Made], raised: Sequence[Raised]) -> list[Caught]:
@@ -208,11 +231,9 @@ def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Cau
     first = next((one for one in ours if cause.affects(one.call)), None)
     about = (one for one in raised if _about(one.data, cause))
     alarm = min(about, key=lambda one: one.offset, default=None)
-    if alarm is None or first is None or alarm.data.clock_ms is None:
+    if alarm is None or first is None:
         return Caught(cause, None)
-    until, begin = alarm.data.clock_ms, ours.index(first)
-    decisions = sum(one.call.time_ms <= until for one in ours) - begin
-    return Caught(cause, alarm, decisions, (alarm.at_ms - first.at_ms) / 1000)
+    return Caught(cause, alarm, alarm.counted - ours.index(first), (alarm.at_ms - first.at_ms) / 1000)
 
 
 def _about(data: SignalData, cause: Cause) -> bool:

@@ -48,6 +48,17 @@ class Point:
     alarm: bool
 
 
+@dataclass(frozen=True)
+class Moments:
+    """What happened after how many decisions of both versions."""
+
+    live: int
+    """Version 2.2.0 went live."""
+    alarm: int | None = None
+    held: int | None = None
+    """A decision was held because of the alarm, for the first time."""
+
+
 def curve(records: Iterable[Record], watched: Watched) -> list[Point]:
     """The approval gap as the observations have it, recomputed one by one."""
     monitor = next(one for one in watched.monitors if one.name == GAP)
@@ -79,19 +90,17 @@ def curve(records: Iterable[Record], watched: Watched) -> list[Point]:
     return found
 
 
-def draw(points: Sequence[Point], held: int | None, true: float, path: Path) -> None:
-    """Write it as SVG; `held`: decisions of both versions before the first that was held, `true`: the ratio as it really is."""
+def draw(points: Sequence[Point], moments: Moments, true: float, path: Path) -> None:
+    """Write it as SVG; `true`: the ratio of version 2.2.0 as it really is."""
     with mpl.rc_context({"svg.hashsalt": "demo", "font.size": 9, "font.family": "DejaVu Sans", "text.color": INK}):
         figure = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
         FigureCanvasSVG(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        live = next(one.decisions for one in points if one.version == TUNED)
-        alarm = next((one.decisions for one in points if one.alarm), None)
-        _ratio(upper, points, true, live)
+        _ratio(upper, points, true, moments.live)
         _strength(lower, points)
         for axes in (upper, lower):
-            _moments(axes, live, alarm, held)
-        _words(upper, live, alarm, held)
+            _lines(axes, moments)
+        _words(upper, moments)
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
@@ -115,7 +124,7 @@ def _strength(axes: Axes, points: Sequence[Point]) -> None:
     x = [one.decisions for one in points]
     axes.plot(x, [min(max(one.strength, WEAKEST), STRONGEST) for one in points], color=INK, lw=1.4)
     axes.axhline(1.0, color=BAD, lw=0.9, ls=(0, (4, 3)))
-    axes.text(x[0], 1.6, "alarm: by chance at most once in a year", color=BAD, va="bottom")
+    axes.text(x[0], 1.6, "alarm: by chance once in a year", color=BAD, va="bottom")
     axes.set_yscale("log")
     axes.set_ylim(WEAKEST, STRONGEST)
     axes.set_yticks([1e-6, 1e-3, 1.0, 1e3], ["1/1,000,000", "1/1,000", "1", "1,000"])
@@ -125,27 +134,28 @@ def _strength(axes: Axes, points: Sequence[Point]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _moments(axes: Axes, live: int, alarm: int | None, held: int | None) -> None:
+def _lines(axes: Axes, moments: Moments) -> None:
     axes.grid(axis="y", color=GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01)
-    axes.axvline(live, color=INK, lw=0.9)
-    if alarm is not None:
-        axes.axvline(alarm, color=BAD, lw=1.2)
-    if held is not None:
-        axes.axvline(held, color=HELD, lw=1.2, ls=(0, (2, 2)))
+    axes.axvline(moments.live, color=INK, lw=0.9)
+    if moments.alarm is not None:
+        axes.axvline(moments.alarm, color=BAD, lw=1.2)
+    if moments.held is not None:
+        axes.axvline(moments.held, color=HELD, lw=1.2, ls=(0, (2, 2)))
 
 
-def _words(axes: Axes, live: int, alarm: int | None, held: int | None) -> None:
+def _words(axes: Axes, moments: Moments) -> None:
     def say(x: float, y: float, text: str, colour: str, side: Literal["left", "right"] = "left") -> None:
         plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         gap = 70 if side == "left" else -70
         axes.text(x + gap, y, text, color=colour, ha=side, va="top", weight="bold", bbox=plate)
 
+    live = moments.live
     say(live, 1.44, f"version {VERSION}", QUIET, "right")
     say(live, 1.44, f"{TUNED} goes live", BAD)
-    if alarm is not None:
-        say(alarm, 1.44, f"alarm, {alarm - live:,} decisions later", BAD)
-    if held is not None:
-        say(held, 1.31, "from here on its declines are held", HELD)
+    if moments.alarm is not None:
+        say(moments.alarm, 1.44, f"alarm, {moments.alarm - live:,} decisions later", BAD)
+    if moments.held is not None:
+        say(moments.held, 1.31, "from here on its declines are held", HELD)

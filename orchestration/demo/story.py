@@ -20,10 +20,10 @@ from pathlib import Path
 
 from agents.configuration import Configuration
 from agents.monitor.compilation import compile_monitors
-from agents.partitions import partition_of
+from agents.records import Record
 from orchestration import config_files, deployment, keys, logs, signals_topic
 from orchestration.demo import assistant, caught, check, flow, picture, population, reference, traffic
-from orchestration.demo.caught import Held, Made, Raised
+from orchestration.demo.caught import Caught, Held, Made
 from orchestration.demo.check import Check, Outcome
 from orchestration.demo.flow import RATE, Seen, Sent
 from orchestration.demo.model import NAME, TUNED, VERSION, train
@@ -176,11 +176,11 @@ def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
         outcome = check.counted(settings, sent.messages)
     screen.outcome(outcome)
     made = _made(settings, sent)
-    raised = [Raised(one.data, one.time_ms, one.offset) for one in asyncio.run(signals_topic.history(settings))]
+    observations = asyncio.run(_observations(settings))
+    raised = caught.raised(asyncio.run(signals_topic.history(settings)), observations)
     found = caught.caught(made, raised)
-    acted = caught.held(
-        made, outcome.verdicts, outcome.judged_ms, next(one.alarm for one in found if one.cause.monitor == caught.GAP)
-    )
+    gap = next(one for one in found if one.cause.monitor == caught.GAP)
+    acted = caught.held(made, outcome.verdicts, outcome.judged_ms, gap.alarm)
     screen.caught(found, acted)
     screen.heading("Checks")
     whole = len(sent.messages) >= traffic.FULL
@@ -207,7 +207,7 @@ def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
         outcome.checks.append(done)
     if whole:
         with screen.busy("drawing the approval gap"):
-            _draw(up, made, acted)
+            _draw(up, made, observations, gap, acted)
     return outcome
 
 
@@ -221,16 +221,21 @@ def _made(settings: Settings, sent: Sent) -> list[Made]:
     ]
 
 
-def _draw(up: Started, made: list[Made], acted: Held) -> None:
+async def _observations(settings: Settings) -> list[Record]:
+    """What monitors counted, partition by partition."""
+    topic, broker = settings.topic("observations"), Broker(settings)
+    return [one for number in range(settings.observation_partitions) for one in await broker.read_all(topic, number)]
+
+
+def _draw(up: Started, made: list[Made], observations: list[Record], gap: Caught, acted: Held) -> None:
     """The picture, from the observations in Kafka."""
-    settings = up.settings
-    place = partition_of(NAME.encode(), settings.observation_partitions)
-    records = asyncio.run(Broker(settings).read_all(settings.topic("observations"), place))
-    watched = compile_monitors(up.configuration, signals_topic.profiles_of(settings, up.configuration))[NAME]
-    before = sum(one.call.model == NAME and one.call.version == VERSION for one in made)
+    profiles = signals_topic.profiles_of(up.settings, up.configuration)
+    points = picture.curve(observations, compile_monitors(up.configuration, profiles)[NAME])
+    before = sum((one.call.model, one.call.version) == (NAME, VERSION) for one in made)
     true = caught.true_ratio(made, up.people.groups, up.desk.clients)
-    first = before + acted.decisions if acted.first is not None else None
-    picture.draw(picture.curve(records, watched), first, true, settings.data_dir / "approval-gap.svg")
+    alarm = before + gap.decisions if gap.alarm is not None else None
+    held = before + acted.decisions if acted.first is not None else None
+    picture.draw(points, picture.Moments(before, alarm, held), true, up.settings.data_dir / "approval-gap.svg")
 
 
 def _tell(screen: Screen, settings: Settings, outcome: Outcome, sent: Sent, keep: bool) -> None:

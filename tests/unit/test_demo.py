@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.events import SignalStatus
+from agents.events import SignalData, SignalStatus
 from agents.monitor import Watch
 from agents.monitor.compilation import compile_monitors
 from agents.monitor.observing import Observer
 from agents.monitor.profiles import Profile
+from agents.policy import standing
 from agents.policy.agent import PolicyAgent
-from agents.policy.standing import Standing
 from agents.records import Plain, Record, collect
 from orchestration.config_files import load
 from orchestration.demo import assistant, caught, model, picture, population, records, reference, traffic
@@ -29,6 +29,7 @@ from orchestration.demo.population import FEATURES, Population
 from orchestration.demo.records import Desk, Message
 from orchestration.demo.story import _config, settings_of
 from orchestration.replay import Judge
+from orchestration.signals_topic import Standing
 
 TOPIC = "demo.decisions"
 WHOLE = 14_200
@@ -266,7 +267,8 @@ def watched() -> tuple[list[Made], list[Raised]]:
         events = [one.value for _, (call, one) in part if call.kind == "decision"]
         made += [Made(call, f"{TOPIC}/0/{at}", one.label, at) for at, (call, one) in part if call.kind == "decision"]
         said = watch.feed(events, attributes=groups)
-        raised += [Raised(one, part[-1][0], part[-1][0]) for one in said]
+        counted = Counter((one.call.model, one.call.version) for one in made)
+        raised += [Raised(one, part[-1][0], part[-1][0], counted[one.model, one.version]) for one in said]
         groups = {}
     return made, raised
 
@@ -301,11 +303,37 @@ def test_the_checks_say_what_was_not_caught_what_came_too_soon_and_what_is_fair_
     without = [one for one in raised if one.data.monitor != "after_hours"]
     assert told(without) == ["no alarm about after-hours misuse"]
     alarm = next(one for one in raised if caught._about(one.data, caught.CAUSES[0]))
-    first = Raised(alarm.data.model_copy(update={"clock_ms": made[100].call.time_ms}), 0, 0)
+    first = Raised(alarm.data.model_copy(update={"clock_ms": made[100].call.time_ms}), 0, 0, 0)
     assert any(one.startswith("approval_gap of credit-limit 2.2.0: ") for one in told([first, *raised]))
     assert any("before there was any" in one for one in told([first, *raised]))
     approved = [Made(one.call, one.position, "approve", one.at_ms) for one in made]
     assert any("is 1.00, not below 0.7" in one for one in told(raised, approved))
+
+
+def test_a_delay_ends_with_the_last_decision_that_monitors_had_counted():
+    signal = SignalData(
+        model="credit-limit",
+        version=TUNED,
+        monitor=caught.GAP,
+        status="alarm",
+        observations={"topic": "demo.observations", "partition": 1, "start": 3, "end": 8},
+    )
+    rows = [(1, 3, TUNED, 40), (1, 5, VERSION, 7), (1, 7, TUNED, 30), (1, 8, TUNED, 50), (0, 4, TUNED, 9)]
+    records = [
+        Plain(
+            "demo.observations",
+            place,
+            at,
+            0,
+            None,
+            json.dumps({"data": {"model": "credit-limit", "version": version, "n": n}}).encode(),
+            (),
+        )
+        for place, at, version, n in rows
+    ]
+    progress = Plain("demo.observations", 1, 9, 0, None, b'{"data":{"lane":"l","through_ms":5}}', ())
+    (found,) = caught.raised([Standing("id", 12, 99, signal)], [*records, progress])
+    assert (found.counted, found.offset, found.at_ms) == (70, 12, 99)
 
 
 def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approval():
@@ -370,7 +398,7 @@ def test_the_picture_is_drawn_from_the_observations_and_its_last_ratio_is_the_co
     young, others = (np.mean(rates[band]) for band in ("under 26", "26 to 39"))
     assert points[-1].ratio == pytest.approx(young / others, rel=0.01)
     assert points[-1].lower < points[-1].ratio < points[-1].upper < 0.8
-    picture.draw(points, 8_000, 0.47, tmp_path / "gap.svg")
+    picture.draw(points, picture.Moments(5_000, 7_500, 8_000), 0.47, tmp_path / "gap.svg")
     assert 10_000 < (tmp_path / "gap.svg").stat().st_size < 200_000
 
 
@@ -386,7 +414,7 @@ def judged(count: int = 200) -> tuple[dict[Place, Message], dict[str, list[Recor
     agent = PolicyAgent("demo", TOPIC, 0, Committer("k", bytes(32)), configuration)
     some = [Plain(TOPIC, 0, at, 0, one.key, one.value, one.headers) for at, one in enumerate(sent)]
     found: dict[str, list[Record]] = {"released": [], "held": [], "withheld": [], "dead-letters": [], "flags": []}
-    for (topic, _), made in collect(agent.decide(some, Standing.of(configuration))).items():
+    for (topic, _), made in collect(agent.decide(some, standing.Standing.of(configuration))).items():
         found[topic.removeprefix("demo.")] = [
             Plain(topic, 0, at, 0, key, value, tuple(headers)) for at, (key, value, headers) in enumerate(made)
         ]
