@@ -101,7 +101,10 @@ class Rewriter:
     def _literal(self, node: exp.Literal) -> Piece:
         if node.is_string:
             return Piece(_quote(str(node.this)), TEXT)
-        value = float(node.this)
+        try:
+            value = float(node.this)
+        except ValueError as error:  # the parser takes `0E` for a number
+            raise Refused(f"{node.this} is no number", node) from error
         if abs(value) == float("inf"):
             raise Refused(f"{node.this} is too large for a number", node)
         return Piece(number(value), NUMBER)
