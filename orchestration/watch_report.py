@@ -136,7 +136,7 @@ def sentence(turn: Turn, watched: Mapping[str, Watched], timed: bool) -> str:
     where = f"{one.monitor} of version {one.version}"
     parts = [f"{at}by decision {turn.decision:,}: {where}: {one.text or one.metric or ''}"]
     if one.status is SignalStatus.ALARM and one.e_value is not None:
-        parts.append(f"chance alone goes so far {strength(one.e_value, watched[one.model])}")
+        parts.append(f"chance alone goes so far {strength(one.e_value, watched[one.model].budget.unit)}")
     if one.status is SignalStatus.ALARM and one.onset_n:
         since = f" ({when(one.onset_ms)})" if timed and one.onset_ms else ""
         parts.append(f"began about {one.onset_n:,} decisions before{since}")

@@ -265,25 +265,25 @@ def told(data: SignalData, one: Signalled, watched: Watched, alarm: bool) -> str
     if data.onset_n is not None and data.onset_ms is not None:
         parts.append(f"since about {iso(data.onset_ms)} ({data.onset_n:,} decisions)")
     if alarm and data.e_value is not None:
-        parts.append(f"strength of the alarm: {strength(data.e_value, watched)}")
+        parts.append(f"strength of the alarm: {strength(data.e_value, watched.budget.unit)}")
     if alarm:
         parts.append(one.monitor.clears(one.judgement))
     return "; ".join(parts)
 
 
-def strength(e_value: float, watched: Watched) -> str:
-    """`1 in 3.2 million decisions` or `1 in 4 years`: how rarely chance alone goes so far, in units that people live in.
+def strength(e_value: float, unit: str) -> str:
+    """`1 in 3,200,000 decisions` or `once in 4 years`: how rarely chance alone goes so far, in units that people live in.
 
-    >>> from agents.configuration import Model
-    >>> from agents.monitor.contract import Budget
-    >>> strength(3_200_000, Watched("m", Model(), (), Budget(1e6)))
+    >>> strength(3_200_000, "decisions")
     '1 in 3,200,000 decisions'
+    >>> strength(4e11, "ms")
+    'once in 13 years'
     """
-    if watched.budget.unit == "decisions":
-        return f"1 in {min(e_value, 1e15):,.0f} decisions"
+    if unit == "decisions":
+        return "1 in more than 10¹⁵ decisions" if e_value > 1e15 else f"1 in {e_value:,.0f} decisions"
     for name, ms in (("years", 31_557_600_000.0), ("days", 86_400_000.0), ("hours", 3_600_000.0)):
         if e_value >= 2 * ms:
-            return f"once in {min(e_value / ms, 1e9):,.0f} {name}"
+            return f"once in more than 10⁹ {name}" if e_value > 1e9 * ms else f"once in {e_value / ms:,.0f} {name}"
     return f"once in {e_value / 60_000.0:,.0f} minutes"
 
 

@@ -157,7 +157,8 @@ def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profi
     total = sum(parts.values()) or 1.0
     budget = budget_of(model)
     monitors = [
-        entry.kind(
+        _made(
+            entry.kind,
             Setting(
                 name=monitor,
                 model=name,
@@ -166,8 +167,21 @@ def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profi
                 budget=budget,
                 share=parts[monitor] / total,
                 profile=None if profile is None else profile.sections.get(entry.kind.kind),
-            )
+            ),
         )
         for monitor, entry in mine.items()
     ]
     return Watched(name, model, tuple(monitors), budget, {name: entry.declaration for name, entry in mine.items()})
+
+
+def _made(kind: type[Monitor], setting: Setting) -> Monitor:
+    """The monitor; a profile that another version of the product fitted may lack what this one reads."""
+    try:
+        return kind(setting)
+    except (KeyError, IndexError, ValueError) as error:
+        if setting.profile is None:
+            raise
+        raise Misconfigured(
+            f"monitor {setting.name} cannot use the profile of model {setting.model} ({type(error).__name__}: {error}); "
+            "it was fitted by another version: fit it again with `govern profile fit`"
+        ) from error

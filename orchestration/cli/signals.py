@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.events import SignalData
+from agents.monitor.agent import strength
 from agents.monitor.contract import Judgement
 from agents.monitor.explaining import Explanation
 from orchestration import deployment, signals_topic
@@ -112,7 +113,8 @@ def _facts(name: str, found: Explanation) -> list[tuple[str, str]]:
     data = found.signal
     told = [("signal", name), ("guarantee", data.guarantee or "none")]
     if data.e_value is not None and data.limit is not None:
-        told.append(("strength", f"{data.e_value:,.0f} {data.budget_unit}; an alarm from {data.limit:,.0f} on"))
+        unit = data.budget_unit or "decisions"
+        told.append(("strength", f"{strength(data.e_value, unit)}; an alarm from {strength(data.limit, unit)} on"))
     if data.onset_ms:
         told.append(("since about", f"{_moment(data.onset_ms)} ({data.onset_n or 0:,} decisions)"))
     if data.coverage is not None:
