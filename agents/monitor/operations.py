@@ -27,8 +27,9 @@ MORE, FEWER = "more decisions", "fewer decisions"
 class OperationsOptions(Options):
     """What to watch, and what is still usual."""
 
-    parts: tuple[Part, ...] = ("missing", "volume", "latency", "confidence")
-    """All but `missing` need a profile, and are left out without one."""
+    parts: tuple[Part, ...] = ("missing", "latency", "confidence")
+    """All but `missing` need a profile, and are left out without one. `volume` (and silence) has to be asked for: it is
+    judged for each version, so it would take a version that is being replaced for a silent one."""
     missing: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """A feature may be missing in this share of decisions, or in 1.25 × the profile's where that is more."""
     tolerance: Annotated[float, Field(ge=1)] = 1.25

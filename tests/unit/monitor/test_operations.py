@@ -59,7 +59,8 @@ def profile() -> State:
 
 
 def made(profile: State | None, **options: Any) -> Operations:
-    read = Operations.options_type.model_validate(options)
+    everything = {"parts": ["missing", "volume", "latency", "confidence"]}
+    read = Operations.options_type.model_validate(everything | options)
     return Operations(Setting("ops", "m", MODEL, read, Budget(YEAR_MS, "ms"), 1.0, profile))
 
 
