@@ -193,13 +193,13 @@ def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -
     }
 
 
-def river(features: int, count: int = 4_000) -> float:
-    """Microseconds of CPU a decision that river's ADWIN needs, one detector a feature, as its users run it."""
-    from river.drift import ADWIN
+def river(name: str, features: int, count: int) -> float:
+    """Microseconds of CPU a decision that a detector of river needs, one a feature, event by event, as its users run it."""
+    from river import drift
 
     random = np.random.default_rng(3)
     rows = random.uniform(0, 1000, (count, features)).tolist()
-    detectors = [ADWIN() for _ in range(features)]
+    detectors = [getattr(drift, name)() for _ in range(features)]
     began = time.process_time()
     for row in rows:
         for detector, value in zip(detectors, row, strict=True):
@@ -214,12 +214,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     print("µs of CPU a decision above decoding            decode  observe  assess   sum   bytes")
     for features in options.features:
-        count = BATCH * BATCHES if features <= 100 else BATCH
-        found = cost(features, FIRST, count)
+        found = cost(features, FIRST, BATCH * (BATCHES if features <= 100 else 2))
         _line(f"monitors 1 and 2, {features} features", found)
-        adwin = river(features, 4_000 if features <= 20 else 500)
         both = found["observe"] + found["assess"]
-        print(f"    river, ADWIN a feature and event: {adwin:.1f} µs, {adwin / both:.0f} times as much")
+        for name in ("ADWIN", "PageHinkley", "KSWIN"):
+            other = river(
+                name, features, max(20, 40_000 // features) if name != "KSWIN" else max(20, 4_000 // features)
+            )
+            print(f"    river's {name}, one a feature: {other:.1f} µs, {other / both:.1f} times as much")
     for kind in KINDS:
         if kind in ("behaviour", "anomaly", *FIRST):
             _line(f"{kind} alone, 20 features", cost(20, (kind,)))
