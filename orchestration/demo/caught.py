@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.events import SignalData, SignalStatus
@@ -47,6 +47,8 @@ class Raised:
     offset: int
     counted: int
     """Decisions of its model and version that monitors had counted by then."""
+    through: Mapping[int, int] = field(default_factory=dict)
+    """Partition of decisions → the offset up to which those were counted; partitions need not be equally far."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +96,35 @@ class Caught:
     cause: Cause
     alarm: Raised | None
     decisions: int = 0
-    """Of that model and version, from the first affected one to the alarm; negative: before there was a cause."""
+    """Of that model and version, from the first affected one on, that were counted by the alarm."""
+    affected: int = 0
+    """How many of these were affected; 0: the alarm came before there was a cause."""
     seconds: float = 0.0
 
 
 def raised(signals: Iterable[Standing], observations: Iterable[Record]) -> list[Raised]:
     """Signals with what had been counted when they were raised; observations of every partition, in order."""
     counts: dict[tuple[str, str, int], list[tuple[int, int]]] = {}
+    ends: dict[tuple[str, str, int], list[tuple[int, int]]] = {}
     for record in observations:
         data = json.loads(record.value or b"{}")["data"]
         if "model" in data:
             rows = counts.setdefault((data["model"], data["version"], record.partition), [])
             rows.append((record.offset, data["n"] + (rows[-1][1] if rows else 0)))
+            inputs = data["inputs"]
+            ends.setdefault((data["model"], data["version"], record.partition), []).append(
+                (inputs["partition"], inputs["end"])
+            )
     found = []
     for one in signals:
         place = one.data.observations
-        rows = counts.get((one.data.model, one.data.version, place.partition), []) if place is not None else []
+        key = (one.data.model, one.data.version, place.partition) if place is not None else ("", "", 0)
+        rows = counts.get(key, [])
         until = bisect_left(rows, (place.end, 0)) if place is not None else 0
-        found.append(Raised(one.data, one.time_ms, one.offset, rows[until - 1][1] if until else 0))
+        through: dict[int, int] = {}
+        for partition, end in ends.get(key, [])[:until]:
+            through[partition] = max(end, through.get(partition, 0))
+        found.append(Raised(one.data, one.time_ms, one.offset, rows[until - 1][1] if until else 0, through))
     return found
 
 
@@ -129,7 +142,7 @@ def checks(
 ) -> list[Check]:
     """What must hold of a run that is long enough: all caught, none before its cause, the first week quiet."""
     late = [one for one in found if one.alarm is None]
-    early = [one for one in found if one.alarm is not None and one.decisions <= 0]
+    early = [one for one in found if one.alarm is not None and not one.affected]
     problems = [f"no alarm about {one.cause.what}" for one in late]
     problems += [f"{one.cause.monitor} alarmed about {one.cause.what} before there was any" for one in early]
     ratio, fair = true_ratio(made, groups, clients), next(one for one in found if one.cause.monitor == GAP)
@@ -233,7 +246,15 @@ def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Cau
     alarm = min(about, key=lambda one: one.offset, default=None)
     if alarm is None or first is None:
         return Caught(cause, None)
-    return Caught(cause, alarm, alarm.counted - ours.index(first), (alarm.at_ms - first.at_ms) / 1000)
+    since = [one for one in ours[ours.index(first) :] if _counted(one, alarm)]
+    affected = sum(cause.affects(one.call) for one in since)
+    return Caught(cause, alarm, len(since), affected, (alarm.at_ms - first.at_ms) / 1000)
+
+
+def _counted(one: Made, alarm: Raised) -> bool:
+    """Monitors had counted it when the alarm was raised."""
+    _, partition, offset = one.position.rsplit("/", 2)
+    return int(offset) < alarm.through.get(int(partition), 0)
 
 
 def _about(data: SignalData, cause: Cause) -> bool:

@@ -268,7 +268,8 @@ def watched() -> tuple[list[Made], list[Raised]]:
         made += [Made(call, f"{TOPIC}/0/{at}", one.label, at) for at, (call, one) in part if call.kind == "decision"]
         said = watch.feed(events, attributes=groups)
         counted = Counter((one.call.model, one.call.version) for one in made)
-        raised += [Raised(one, part[-1][0], part[-1][0], counted[one.model, one.version]) for one in said]
+        at = part[-1][0]
+        raised += [Raised(one, at, at, counted[one.model, one.version], {0: at + 1}) for one in said]
         groups = {}
     return made, raised
 
@@ -318,7 +319,13 @@ def test_a_delay_ends_with_the_last_decision_that_monitors_had_counted():
         status="alarm",
         observations={"topic": "demo.observations", "partition": 1, "start": 3, "end": 8},
     )
-    rows = [(1, 3, TUNED, 40), (1, 5, VERSION, 7), (1, 7, TUNED, 30), (1, 8, TUNED, 50), (0, 4, TUNED, 9)]
+    rows = [
+        (1, 3, TUNED, 40, 0),
+        (1, 5, VERSION, 7, 0),
+        (1, 7, TUNED, 30, 1),
+        (1, 8, TUNED, 50, 0),
+        (0, 4, TUNED, 9, 0),
+    ]
     records = [
         Plain(
             "demo.observations",
@@ -326,14 +333,29 @@ def test_a_delay_ends_with_the_last_decision_that_monitors_had_counted():
             at,
             0,
             None,
-            json.dumps({"data": {"model": "credit-limit", "version": version, "n": n}}).encode(),
+            json.dumps(
+                {
+                    "data": {
+                        "model": "credit-limit",
+                        "version": version,
+                        "n": n,
+                        "inputs": {"partition": partition, "start": 0, "end": at * 100},
+                    }
+                }
+            ).encode(),
             (),
         )
-        for place, at, version, n in rows
+        for place, at, version, n, partition in rows
     ]
     progress = Plain("demo.observations", 1, 9, 0, None, b'{"data":{"lane":"l","through_ms":5}}', ())
     (found,) = caught.raised([Standing("id", 12, 99, signal)], [*records, progress])
     assert (found.counted, found.offset, found.at_ms) == (70, 12, 99)
+    assert found.through == {0: 300, 1: 700}
+    beyond = [
+        Made(watched()[0][0].call, f"demo.decisions/{p}/{offset}", "approve", 0)
+        for p, offset in ((0, 299), (0, 300), (1, 699))
+    ]
+    assert [caught._counted(one, found) for one in beyond] == [True, False, True]
 
 
 def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approval():
