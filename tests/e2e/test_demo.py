@@ -68,6 +68,7 @@ def test_everything_holds_and_the_screen_says_so_without_noise(ran):
     assert "Everything held" in said
 
 
+@pytest.mark.long
 def test_whatever_goes_wrong_is_caught_on_the_lanes_and_declines_are_held_from_then_on(whole):
     assert whole.done.returncode == 0, whole.done.stdout.partition("What was caught")[2] + whole.done.stderr
     assert whole.done.stderr == ""
