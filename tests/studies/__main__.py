@@ -31,21 +31,17 @@ DECISIONS = 20_000
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # told apart by everybody
 
 
-def studies(streams: int, processes: int) -> Mapping[str, Callable[[], None]]:
+def studies(streams: int, budget: int, processes: int) -> Mapping[str, Callable[[], None]]:
     """By the name that statistics.md has in braces; each prints its table."""
-    some = str(streams)
+    some, few = str(streams), str(min(streams, 40))
     return {
         "impact": lambda: impact.main(["--streams", some]),
-        "drift": lambda: drift.main(["--streams", str(min(streams, 40))]),
-        "behaviour": lambda: behaviour.main(["--streams", str(min(streams, 40))]),
+        "drift": lambda: drift.main(["--streams", few]),
+        "behaviour": lambda: behaviour.main(["--streams", str(min(streams, 20))]),
         "misuse": lambda: _with_argv(misuse.main, ["--streams", some]),
         "prompts": lambda: _with_argv(prompts.main, []),
         "naive": lambda: naive.main(["--streams", some]),
-        "budget": lambda: (
-            fair_streams.main(["--streams", str(max(500, streams)), "--processes", str(processes)])
-            if streams >= 300
-            else fair_streams.main(["--streams", some, "--processes", str(processes)])
-        ),
+        "budget": lambda: fair_streams.main(["--streams", str(budget), "--processes", str(processes)]),
     }
 
 
@@ -110,11 +106,12 @@ def main() -> None:
     """Run all, or those named, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=300)
+    parser.add_argument("--budget", type=int, default=500, help="streams of the study of all monitors on one budget")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "docs")
     options = parser.parse_args()
     page = (HERE / "statistics.md").read_text(encoding="utf-8")
-    for name, run in studies(options.streams, options.processes).items():
+    for name, run in studies(options.streams, options.budget, options.processes).items():
         began, told = time.monotonic(), io.StringIO()
         print(f"{name} …", flush=True)
         with contextlib.redirect_stdout(told):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing import get_context
 from typing import Any, Literal
 
 import numpy as np
@@ -155,8 +156,9 @@ def false_alarms(streams: int, state: State, processes: int = 1, seed: int = 0) 
     if processes == 1:
         runs = [_run(order) for order in orders]
     else:
-        with ProcessPoolExecutor(processes) as pool:
-            runs = list(pool.map(_run, orders, chunksize=20))
+        # A forked child would hang where its parent has used OpenMP's threads.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            runs = list(pool.map(_run, orders, chunksize=min(20, -(-streams // processes))))
     who = Tally(name for one in runs for name in dict.fromkeys(one.alarms))
     return sum(bool(one.alarms) for one in runs), who
 
