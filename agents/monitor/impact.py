@@ -22,7 +22,7 @@ from agents.monitor.ratio import ESTABLISHED, Rates, confidence_sequence, shares
 SEGMENTS = 20
 """Segments with tables of their own; later ones are pooled with the whole only."""
 SMALL = 0.02
-"""Groups with a smaller share of the decisions are listed apart."""
+"""Groups with a smaller share of the decisions are marked as small, so that pages can list them apart."""
 CLOSING = 10_000.0
 """Evidence that ends an alarm: by chance at most once in so many decisions of a model that is still unfair."""
 WARNING = 10.0
@@ -316,6 +316,8 @@ class Gap(Monitor):
             "k_reference": float(kr),
             "group_share": _share(int(watch["all_n"][row, group]), total),
         }
+        if 0 < detail["group_share"] < SMALL:
+            detail["small_group"] = 1.0
         if dn[group] > 0 and dn[ref] > 0:
             recent = self._effect(dn[group], dk[group], dn[ref], dk[ref])
             detail |= {} if recent is None else {"recent": recent}
@@ -357,10 +359,11 @@ class Gap(Monitor):
     def sentence(self, judgement: Judgement) -> str:
         detail: Mapping[str, float] = judgement.detail
         where = f" within {judgement.segment}" if judgement.segment else ""
+        small = " (under 2 % of the decisions)" if "small_group" in detail else ""
         if judgement.estimate is None:
             return f"{judgement.group}{where}: too few decisions to compare with {judgement.reference}"
         return (
-            f"{_rate(detail, 'rate')} of {judgement.group} {self.outcome_words}, against "
+            f"{_rate(detail, 'rate')} of {judgement.group}{small} {self.outcome_words}, against "
             f"{_rate(detail, 'reference_rate')} of {judgement.reference}{where}: {self._size(judgement)}"
         )
 

@@ -282,3 +282,16 @@ def test_a_lane_that_stands_still_shows_as_lag(ahead_ms: int) -> None:
     written = collect(agent.take([progress], [tick]))[("t.signals", 0)]
     marks = [json.loads(value)["data"] for _, value, _ in written]
     assert [one["lag_ms"] for one in marks if one.get("model") == "credit"] == [0, ahead_ms]
+
+
+def test_a_group_under_two_percent_is_marked_as_small() -> None:
+    made = [decision(number, "approve", f"s{number}") for number in range(4_000)]
+    known = {f"s{number}": "female" if number < 35 else "male" for number in range(4_000)}
+    written = collect(observer().take(attributes(known), records(made)))[("t.observations", 0)]
+    found = [
+        Plain("t.observations", 0, n, MONDAY_MS + n * 1000, b"credit", v, h) for n, (_, v, h) in enumerate(written)
+    ]
+    said = [json.loads(value)["data"] for (topic, _), _, value, _ in assess(found, []) if topic == "t.signals"]
+    last = [one for one in said if one.get("group") == "sex=female"][-1]
+    assert last["detail"]["small_group"] == 1.0
+    assert "sex=female (under 2 % of the decisions)" in last["text"]
