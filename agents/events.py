@@ -25,6 +25,8 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
 Offset = Annotated[int, Field(ge=0)]
+ALL_VERSIONS = "*"
+"""The `version` of what speaks of all versions of a model together (`scope: model`)."""
 
 
 class Effect(StrEnum):
@@ -281,7 +283,10 @@ class SignalData(Frozen):
 
     model: Name
     version: ModelVersion
+    """`*` under `scope: model`."""
     monitor: Name
+    scope: Literal["model"] | None = None
+    """`model`: it speaks of all versions of the model together."""
     segment: str | None = None
     group: str | None = None
     status: SignalStatus
@@ -318,6 +323,16 @@ class SignalData(Frozen):
     text: str | None = None
     """In plain words."""
 
+    @property
+    def whose(self) -> str:
+        """`version 2`, or `all versions`."""
+        return "all versions" if self.scope == "model" else f"version {self.version}"
+
+    @property
+    def versions(self) -> str:
+        """`2`, or `all`: for a column of tables."""
+        return "all" if self.scope == "model" else self.version
+
 
 class Signal(CloudEvent):
     """A signal. Key: JSON array [model, version, monitor, segment, group]."""
@@ -331,6 +346,9 @@ class ObservationData(Frozen):
 
     model: Name
     version: ModelVersion
+    """`*` under `scope: model`."""
+    scope: Literal["model"] | None = None
+    """`model`: it counts decisions of all versions, for monitors that judge them together."""
     stage: Literal["decisions", "outcomes"] = "decisions"
     inputs: InputRange
     """The records of the lane's main topic from the stretch's first to its last decision."""
@@ -347,7 +365,7 @@ class ObservationData(Frozen):
 
 
 class Observation(CloudEvent):
-    """An observation; key: the model. Id: lane, model, version, stage and first input offset."""
+    """An observation; key: the model. Id: lane, model, version (left out for all of them), stage and first input offset."""
 
     type: Literal["governance.observation.v1"] = "governance.observation.v1"
     data: ObservationData

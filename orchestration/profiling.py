@@ -17,6 +17,7 @@ from agents.monitor.intake import CALENDAR, Table, table_of
 from agents.monitor.matured import OUTCOME
 from agents.monitor.profiles import Profile, fit
 from agents.monitor.subjects import Subjects
+from agents.policy.calendars import hours_of
 from orchestration.tables import Rows
 
 
@@ -54,7 +55,7 @@ def fitted(
             raise Misconfigured(f"there is no decision of version {version!r}; there are {', '.join(versions)}")
         table = table.rows([row for row, one in enumerate(table.versions) if one == version])
     with threadpool_limits(1):  # the same figures on any machine, and no threads that wait for each other on a busy one
-        view = view_of(table, declaration)
+        view = replace(view_of(table, declaration), calendar=hours_of(configuration, model))
         found = fit(kinds, view, model, declaration, version=version or _only(versions), source=source)
     remarks = [*_remarks(table, declaration, versions, version), *found.remarks]
     return replace(found, remarks=tuple(remarks))

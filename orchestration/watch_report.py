@@ -133,7 +133,7 @@ def sentence(turn: Turn, watched: Mapping[str, Watched], timed: bool) -> str:
     """An alarm in words: when, which monitor, what, how strong, since when."""
     one = turn.signal
     at = f"{when(one.since_ms or 0)}, " if timed else ""
-    where = f"{one.monitor} of version {one.version}"
+    where = f"{one.monitor} of {one.whose}"
     parts = [f"{at}by decision {turn.decision:,}: {where}: {one.text or one.metric or ''}"]
     if one.status is SignalStatus.ALARM and one.e_value is not None:
         parts.append(f"chance alone goes so far {strength(one.e_value, watched[one.model].budget.unit)}")
@@ -158,7 +158,7 @@ def groups_table(findings: Findings) -> Table:
         estimate = "" if one.estimate is None else f"{one.estimate:.2f}"
         table.add_row(
             escape(" in ".join(part for part in (one.group, one.segment) if part)),
-            escape(one.version),
+            escape(one.versions),
             f"{int(detail['n_group']):,}",
             f"{detail['rate']:.1%}" if "rate" in detail else "",
             escape(theirs + (one.reference or "")),
@@ -178,7 +178,7 @@ def drift_table(findings: Findings) -> Table:
         table.add_column(name)
     for one in found[:MOST_DRIFT]:
         status = f"[{STATUS.get(one.status.value, 'dim')}]{one.status.value}[/]"
-        table.add_row(escape(feature_of(one)), escape(one.version), f"{one.estimate:.3f}", status, escape(one.monitor))
+        table.add_row(escape(feature_of(one)), escape(one.versions), f"{one.estimate:.3f}", status, escape(one.monitor))
     return table
 
 

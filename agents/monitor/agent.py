@@ -19,8 +19,9 @@ from agents.events import InputRange, Severity, Signal, SignalData, SignalStatus
 from agents.monitor.assessing import Assessor, Signalled, signal_data
 from agents.monitor.changes import unchanged
 from agents.monitor.compilation import Watched, compile_monitors
-from agents.monitor.contract import Monitor
+from agents.monitor.contract import Monitor, Scope, Stage
 from agents.monitor.counting import arrays
+from agents.monitor.lane_progress import LaneProgress
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
 from agents.partitions import partition_of
@@ -54,7 +55,8 @@ class _Inputs(msgspec.Struct, gc=False):
 class _Data(msgspec.Struct, gc=False):
     model: str | None = None
     version: str = ""
-    stage: str = "decisions"
+    scope: Scope = "version"
+    stage: Stage = "decisions"
     n: int = 0
     clock_ms: int = -1
     config: str = ""
@@ -89,7 +91,7 @@ class AssessAgent:
         self.now_ms = -1
         self.sequence: dict[str, int] = {}
         self.assessors: dict[str, Assessor] = {}
-        self.progress: dict[str, int] = {}
+        self.progress = LaneProgress()
         self.told_ms = -1
         self.dirty: set[str] = set()
         self.refused: list[Poison] = []
@@ -126,7 +128,7 @@ class AssessAgent:
                 self.refused.append(BadObservation(f"{position(record)} is refused: {error}"))
                 continue
             if data.lane is not None:
-                self.progress[data.lane] = max(self.progress.get(data.lane, -1), data.through_ms)
+                self.progress.take(data.lane, data.through_ms)
             elif data.model is not None:
                 self._observation(data.model, data, record.offset, signals, flags)
             self._watermarks(signals)
@@ -148,16 +150,16 @@ class AssessAgent:
         if assessor is None:
             assessor = self.assessors[model] = Assessor(watched)
         self.dirty.add(model)
-        stage: Any = data.stage
         counts = arrays(data.counts)
-        said = assessor.take(data.version, data.n, data.clock_ms, counts, self.now_ms, offset, stage)
+        clock = self.progress.clock(data.clock_ms, watched.declaration, data.stage, data.scope)
+        said = assessor.take(data.version, data.n, clock, counts, self.now_ms, offset, data.stage, data.scope)
         self._say(model, watched, said, signals, flags)
 
     def _time_passes(self, signals: list[Message], flags: list[Message]) -> None:
         """Under `clock: broker` a model's time goes on while it decides nothing; under `event` it stands."""
         for model, assessor in self.assessors.items():
             if assessor.watched.declaration.clock == "broker":
-                said = assessor.pass_time(self.now_ms, self.now_ms)
+                said = assessor.pass_time(self.now_ms, self.now_ms, self.progress.counted_ms)
                 self.dirty.add(model)
                 self._say(model, assessor.watched, said, signals, flags)
 
@@ -201,7 +203,7 @@ class AssessAgent:
         about = watched.about[one.monitor.name]
         alarm = data.status is SignalStatus.ALARM
         where = " ".join(part for part in (data.segment, data.group) if part) or None
-        key = dedup_key(one.monitor.name, model, one.version, where)
+        key = dedup_key(one.monitor.name, model, None if data.scope == "model" else one.version, where)
         first, last = max(one.first, 0), max(one.last, 0)
         event = {
             "specversion": "1.0",
@@ -231,7 +233,7 @@ class AssessAgent:
         if not self.progress or self.now_ms - self.told_ms < WATERMARK_MS:
             return
         self.told_ms = self.now_ms
-        lag = float(max(0, self.now_ms - min(self.progress.values())))
+        lag = float(max(0, self.now_ms - self.progress.counted_ms))
         for model, watched in self.watched.items():
             if watched.monitors and partition_of(model.encode(), self.partitions) == self.partition:
                 key = json.dumps(["watermark", model], separators=(",", ":"), ensure_ascii=False)
@@ -246,12 +248,12 @@ class AssessAgent:
 
     def head(self) -> dict[str, Any]:
         """The state beside that of the models."""
-        return {"progress": self.progress, "told_ms": self.told_ms, "config": self.digest}
+        return {"progress": self.progress.through_ms, "told_ms": self.told_ms, "config": self.digest}
 
     def restore(self, now_ms: int, head: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on from a snapshot: `head`, and each model's part."""
         self.now_ms = now_ms
-        self.progress, self.told_ms = dict(head.get("progress", {})), head.get("told_ms", -1)
+        self.progress, self.told_ms = LaneProgress(head.get("progress")), head.get("told_ms", -1)
         for model, kept in models.items():
             watched = self.watched.get(model)
             if watched is not None and watched.monitors:

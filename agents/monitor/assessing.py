@@ -1,4 +1,5 @@
-"""From observations to signals: every monitor's state for each version of one model, and what of it is worth saying.
+"""From observations to signals: every monitor's state for each version of one model (or for all of them together), and
+what of it is worth saying.
 
 A signal is published when its status changes, when its estimate has changed materially, and never more often than every
 PUBLISH_MS while its status stays.
@@ -11,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.events import SignalData, SignalStatus
+from agents.events import ALL_VERSIONS, SignalData, SignalStatus
 from agents.monitor.compilation import Watched
-from agents.monitor.contract import Counts, Judgement, Monitor, Stage, State, Step
+from agents.monitor.contract import Counts, Judgement, Monitor, Scope, Stage, State, Step
 from agents.monitor.state import packed, unpacked
 
 PUBLISH_MS = 5_000
@@ -21,8 +22,14 @@ MATERIAL = 0.02
 """Relative change of an estimate that is worth a record; also a tenth more decisions, or twice the strength."""
 LONGEST_PAUSE = 0.01
 """Of the budget: what a pause adds to its clock at most. A year without a decision is no evidence, and adds no right to err."""
+_CLOCKS: tuple[tuple[Stage, Scope], ...] = (
+    ("decisions", "version"),
+    ("decisions", "model"),
+    ("outcomes", "version"),
+    ("outcomes", "model"),
+)
 Key = tuple[str, str, str | None, str | None]
-"""Version, monitor, segment, group."""
+"""Version (`*`: all), monitor, segment, group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,9 @@ class Assessor:
     """First and last observation that a version's monitor took, and the model's clock before the first."""
 
     def __post_init__(self) -> None:
-        self.reached: dict[Stage, int] = {"decisions": self.clock_ms, "outcomes": self.clock_ms}
-        """The clock by stage: decisions and their outcomes come from different lanes, and each has all of the time."""
+        self.reached: dict[tuple[Stage, Scope], int] = dict.fromkeys(_CLOCKS, self.clock_ms)
+        """The clock by stage and scope: decisions and outcomes come from different lanes, what counts all versions beside
+        what counts each, and each has all of the time."""
         self._monitors = {one.name: one for one in self.watched.monitors if one.ready is None}
 
     def take(
@@ -81,10 +89,11 @@ class Assessor:
         now_ms: int,
         offset: int = -1,
         stage: Stage = "decisions",
+        scope: Scope = "version",
     ) -> list[Signalled]:
         """One observation, in the order of the topic; what of it is to be published. `now_ms`: the lane's, for the pace."""
-        before = self.reached[stage]
-        reached = self.reached[stage] = max(before, clock_ms)
+        before = self.reached[stage, scope]
+        reached = self.reached[stage, scope] = max(before, clock_ms)
         self.clock_ms = max(self.clock_ms, clock_ms)
         gained = reached - before if before >= 0 else 0
         limit = self.watched.budget.limit
@@ -92,17 +101,23 @@ class Assessor:
         step = Step(n, weight, reached, offset)
         found: list[Signalled] = []
         for monitor in self._monitors.values():
-            if monitor.stage == stage:
+            if monitor.stage == stage and monitor.scope == scope:
                 found += self._step(monitor, version, counts.get(monitor.name, {}), step, now_ms, before)
         return found
 
-    def pass_time(self, clock_ms: int, now_ms: int) -> list[Signalled]:
-        """Time passes without decisions: what notices silence may say so."""
-        if self.reached["decisions"] < 0 or clock_ms <= self.reached["decisions"]:
-            return []
+    def pass_time(self, clock_ms: int, now_ms: int, counted_ms: int) -> list[Signalled]:
+        """Time passes without decisions: what notices silence may say so.
+
+        Each version that has been seen goes on to `clock_ms`; what judges all versions together to `counted_ms`, up to
+        which all lanes have counted, and begins there where it had not yet.
+        """
         found: list[Signalled] = []
-        for version in dict.fromkeys(version for version, _ in self.states):
-            found += self.take(version, 0, clock_ms, {}, now_ms)
+        if 0 <= self.reached["decisions", "version"] < clock_ms:
+            versions = (version for version, name in self.states if self._monitors[name].scope == "version")
+            for version in dict.fromkeys(versions):
+                found += self.take(version, 0, clock_ms, {}, now_ms)
+        if self.clock_ms >= 0 and self.reached["decisions", "model"] < counted_ms:
+            found += self.take(ALL_VERSIONS, 0, counted_ms, {}, now_ms, scope="model")
         return found
 
     def _step(
@@ -147,7 +162,7 @@ class Assessor:
         """The whole state as JSON values."""
         return {
             "clock_ms": self.clock_ms,
-            "reached": dict(self.reached),
+            "reached": [[*clock, at] for clock, at in self.reached.items()],
             "states": [[*place, packed(state)] for place, state in self.states.items()],
             "published": [
                 [*key, one.status.value, one.since_ms, one.estimate, one.n, one.e_value]
@@ -160,7 +175,7 @@ class Assessor:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from a snapshot; what a monitor kept that is no longer declared is dropped."""
         self.clock_ms = kept["clock_ms"]
-        self.reached = {"decisions": self.clock_ms, "outcomes": self.clock_ms, **kept.get("reached", {})}
+        self.reached = {(stage, scope): at for stage, scope, at in kept["reached"]}
         here = self._monitors
         self.states = {(v, m): unpacked(state) for v, m, state in kept["states"] if m in here}
         self.published = {
@@ -192,6 +207,7 @@ def signal_data(said: Signalled, model: str, watched: Watched) -> SignalData:
         model=model,
         version=said.version,
         monitor=said.monitor.name,
+        scope="model" if said.monitor.scope == "model" else None,
         segment=one.segment,
         group=one.group,
         status=one.status,

@@ -14,6 +14,7 @@ from agents.events import Severity
 from agents.monitor.contract import Budget, Monitor, Setting
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
+from agents.policy.calendars import OpenHours, hours_of
 from agents.policy.compilation import Problem
 from agents.policy.sql import suggest
 
@@ -76,7 +77,7 @@ def find_monitors(
         if one is not None:
             read[name] = one
     return {
-        name: _watched(name, model, read, (profiles or {}).get(model.profile or ""))
+        name: _watched(name, model, read, (profiles or {}).get(model.profile or ""), _calendar(configuration, name))
         for name, model in configuration.models.items()
     }
 
@@ -151,7 +152,17 @@ def _checked(
     return None if len(problems) > before else _Entry(declaration, kind, options, applied)
 
 
-def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profile | None) -> Watched:
+def _calendar(configuration: Configuration, model: str) -> OpenHours | None:
+    """None too where its holidays are unknown: the check of policies names that mistake."""
+    try:
+        return hours_of(configuration, model)
+    except Misconfigured:
+        return None
+
+
+def _watched(
+    name: str, model: Model, read: Mapping[str, _Entry], profile: Profile | None, calendar: OpenHours | None
+) -> Watched:
     mine = {monitor: entry for monitor, entry in read.items() if name in entry.models}
     parts = {monitor: entry.declaration.share * entry.kind.alarms for monitor, entry in mine.items()}
     total = sum(parts.values()) or 1.0
@@ -167,6 +178,7 @@ def _watched(name: str, model: Model, read: Mapping[str, _Entry], profile: Profi
                 budget=budget,
                 share=parts[monitor] / total,
                 profile=None if profile is None else profile.sections.get(entry.kind.kind),
+                calendar=calendar,
             ),
         )
         for monitor, entry in mine.items()

@@ -23,6 +23,7 @@ import polars as pl
 
 from agents.configuration import Model, Strict
 from agents.events import SignalStatus
+from agents.policy.calendars import OpenHours
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -33,6 +34,7 @@ State = dict[str, Any]
 """Arrays, numbers, texts, lists and dicts of these (state.py)."""
 Guarantee = Literal["proved", "simulated", "rule of thumb"]
 Stage = Literal["decisions", "outcomes"]
+Scope = Literal["version", "model"]
 
 FIXED_POINT = 2**20
 """One whole in the fixed-point counts of `fixed`."""
@@ -40,7 +42,8 @@ FIXED_POINT = 2**20
 
 @dataclass(frozen=True)
 class View:
-    """Decisions of one model version, as monitors see them: neither malformed nor duplicate, in the lane's order."""
+    """Decisions of one model version (of all, for a kind of scope `model`), as monitors see them: neither malformed nor
+    duplicate, in the lane's order."""
 
     frame: pl.DataFrame
     """The columns that the monitors asked for (agents/columns.py; `calendar.open` and, at the stage outcomes, `outcome`)."""
@@ -52,7 +55,9 @@ class View:
     times_ms: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The model's clock, a row each (docs/design.md, Time)."""
     once: Bools | None = None
-    """True for the first decision of its subject in the subject's period; None: every row is."""
+    """True for the first decision of its subject, by version, in the subject's period; None: every row is."""
+    calendar: OpenHours | None = None
+    """The model's; only in what `fit` gets."""
 
     @property
     def height(self) -> int:
@@ -105,7 +110,7 @@ class Step:
     """What `step` is told of an observation beside its counts."""
 
     n: int
-    """Decisions of this model version in it, repeated subjects included."""
+    """Decisions of this model version (or of all) in it, repeated subjects included."""
     weight: float
     """What it adds to the budget's clock: decisions under `arl`, milliseconds of the model's clock under `false_alarms`."""
     now_ms: int
@@ -174,6 +179,8 @@ class Setting:
     """Its part of the budget; the parts of all monitors of a model sum to at most 1."""
     profile: State | None = None
     """What this kind's `fit` put into the model's profile; None: there is no profile, or it was fitted without."""
+    calendar: OpenHours | None = None
+    """The model's, where it has one."""
 
 
 class Monitor(ABC):
@@ -188,6 +195,8 @@ class Monitor(ABC):
     guarantee: ClassVar[Guarantee]
     stage: ClassVar[Stage] = "decisions"
     """`outcomes`: it counts matured cases instead of decisions; the View then has the column `outcome`."""
+    scope: ClassVar[Scope] = "version"
+    """`model`: it counts and judges the decisions of all versions together; its signals have the version `*`."""
     options_type: ClassVar[type[Options]] = Options
     alarms: ClassVar[bool] = True
     """False for a kind that reports only: it takes no part of the budget."""

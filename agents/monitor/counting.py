@@ -1,7 +1,8 @@
-"""From decisions to observations: what monitors count in each stretch of a model version's decisions.
+"""From decisions to observations: what monitors count in each stretch of a model's decisions, by version or of all.
 
-A stretch is at most STRETCH decisions of one version that lie in one batch. However a stream is cut into batches and
-partitions, the sums of its observations are the same.
+A stretch is at most STRETCH decisions of one version that lie in one batch; for monitors of scope `model`, of all versions
+in the order in which they came. However a stream is cut into batches and partitions, the sums of its observations are the
+same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from agents.events import ALL_VERSIONS
 from agents.monitor.compilation import Watched
-from agents.monitor.contract import STRETCH, Bools, Counts, Ints, Stage, View, of_stretch
+from agents.monitor.contract import STRETCH, Bools, Counts, Ints, Scope, Stage, View, of_stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Counted:
     clock_ms: int
     counts: Mapping[str, Counts]
     """By monitor."""
+    scope: Scope = "version"
 
 
 class Counter:
@@ -47,12 +50,27 @@ class Counter:
         groups: Mapping[str, Ints],
         once: Bools | None = None,
     ) -> list[Counted]:
-        """Observations of a batch, by version in the order of first appearance; all arguments a row each."""
-        height = len(versions)
-        if not height:
+        """Observations of a batch, by version in the order of first appearance, then of all versions where a monitor
+        judges them together; all arguments a row each."""
+        if not len(versions):
             return []
+        found = self._by_version(frame, versions, clock_ms, groups, once)
+        if any(one.scope == "model" for one in self.monitors):
+            rows = np.arange(len(versions))
+            found += self._stretches("model", ALL_VERSIONS, rows, frame, clock_ms, groups, once)
+        return found
+
+    def _by_version(
+        self,
+        frame: pl.DataFrame,
+        versions: Sequence[str],
+        clock_ms: Ints,
+        groups: Mapping[str, Ints],
+        once: Bools | None,
+    ) -> list[Counted]:
+        height = len(versions)
         if versions[0] == versions[-1] and versions.count(versions[0]) == height:
-            return self._of_version(versions[0], np.arange(height), frame, clock_ms, groups, once)
+            return self._stretches("version", versions[0], np.arange(height), frame, clock_ms, groups, once)
         places: dict[str, list[int]] = {}
         for row, version in enumerate(versions):
             places.setdefault(version, []).append(row)
@@ -60,11 +78,13 @@ class Counter:
         for version, rows in places.items():
             at = np.array(rows)
             part = {name: codes[at] for name, codes in groups.items()}
-            found += self._of_version(version, at, frame[rows], clock_ms[at], part, None if once is None else once[at])
+            first = None if once is None else once[at]
+            found += self._stretches("version", version, at, frame[rows], clock_ms[at], part, first)
         return found
 
-    def _of_version(
+    def _stretches(
         self,
+        scope: Scope,
         version: str,
         rows: Ints,
         frame: pl.DataFrame,
@@ -75,16 +95,15 @@ class Counter:
         stretch = np.arange(len(rows)) // STRETCH
         count = int(stretch[-1]) + 1
         view = View(frame, stretch, count, groups, clock_ms, once)
-        taken = {one.name: one.observe(view) for one in self.monitors}
+        taken = {one.name: one.observe(view) for one in self.monitors if one.scope == scope}
         found = []
         for place in range(count):
             first, end = place * STRETCH, min((place + 1) * STRETCH, len(rows))
             counted = end - first if once is None else int(once[first:end].sum())
             counts = {name: of_stretch(one, place) for name, one in taken.items()}
-            one = Counted(
-                version, int(rows[first]), int(rows[end - 1]), end - first, counted, int(clock_ms[end - 1]), counts
-            )
-            found.append(one)
+            at, through = int(rows[first]), int(rows[end - 1])
+            clock = int(clock_ms[end - 1])
+            found.append(Counted(version, at, through, end - first, counted, clock, counts, scope))
         return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +19,16 @@ from agents.errors import Misconfigured
 from agents.events import SignalData, SignalStatus
 from agents.monitor.assessing import Assessor, Signalled, signal_data
 from agents.monitor.compilation import Watched, compile_monitors
-from agents.monitor.contract import Budget, Counts, Judgement, Monitor
+from agents.monitor.contract import Budget, Counts, Judgement, Monitor, Scope
 from agents.monitor.counting import arrays
+from agents.monitor.lane_progress import LaneProgress
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
 from agents.records import Record, position
 
 COMPARED = ("status", "estimate", "lower", "upper", "n", "e_value", "reference", "onset_ms", "onset_n", "coverage")
+TOLERANCE = 1e-7
+"""Relative: where time passed without decisions, the lane rounded at its ticks, and ticks are not among the observations."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Counted:
 
     position: str
     version: str
+    scope: Scope
     stage: str
     inputs: str
     n: int
@@ -61,7 +65,7 @@ class Explanation:
     observations: int
     decisions: int
     tipped: Counted | None
-    """The observation with which the status became what it is."""
+    """The observation with which the status became what it is; None where time alone did it, as in a silence."""
     groups: tuple[Judgement, ...]
     """The same monitor's judgements of the whole traffic at that moment, one a group."""
     segments: tuple[Judgement, ...]
@@ -93,8 +97,8 @@ def explain(
             f"the configuration has no monitor {signal.monitor!r} of model {signal.model!r}; "
             "explain with the one that was in force (`govern config history`)"
         )
-    counted = [one for one in (_counted(record, signal.model) for record in records) if one is not None]
-    counted = [one for one in counted if one.stage == monitor.stage]
+    counted = list(_counted(records, watched))
+    counted = [one for one in counted if (one.stage, one.scope) == (monitor.stage, monitor.scope)]
     again, tipped, assessor = _again(signal, counted, watched)
     state = assessor.states.get((signal.version, signal.monitor))
     judgements = [] if state is None else [monitor.bounded(one) for one in monitor.judge(state)]
@@ -114,14 +118,20 @@ def explain(
     )
 
 
-def _counted(record: Record, model: str) -> Counted | None:
-    data = json.loads(record.value or b"{}").get("data", {})
-    if data.get("model") != model:
-        return None
-    place = data["inputs"]
-    inputs = f"{place['topic']}/{place['partition']}/{place['start']} to {place['end'] - 1}"
-    counts = arrays(data["counts"])
-    return Counted(position(record), data["version"], data["stage"], inputs, data["n"], data["clock_ms"], counts)
+def _counted(records: Sequence[Record], watched: Watched) -> Iterator[Counted]:
+    """The model's observations, each with the clock that the lane judged it by."""
+    progress = LaneProgress()
+    for record in records:
+        data = json.loads(record.value or b"{}").get("data", {})
+        if "lane" in data:
+            progress.take(data["lane"], data["through_ms"])
+        if data.get("model") != watched.model:
+            continue
+        place, scope, stage = data["inputs"], data.get("scope", "version"), data["stage"]
+        inputs = f"{place['topic']}/{place['partition']}/{place['start']} to {place['end'] - 1}"
+        clock = progress.clock(data["clock_ms"], watched.declaration, stage, scope)
+        counts = arrays(data["counts"])
+        yield Counted(position(record), data["version"], scope, stage, inputs, data["n"], clock, counts)
 
 
 def _again(
@@ -130,8 +140,7 @@ def _again(
     """The signal as it comes out again, the observation at which its status turned, and the state then."""
     assessor = Assessor(watched, clock_ms=-1 if signal.started_ms is None else signal.started_ms)
     found, tipped = None, None
-    for one in counted:
-        said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms, stage=_stage(one.stage))
+    for one, said in _judged(assessor, counted, signal):
         for each in said:
             judged = each.judgement
             mine = (each.version, each.monitor.name, judged.segment, judged.group)
@@ -143,6 +152,17 @@ def _again(
         if (judged.segment, judged.group) == (signal.segment, signal.group):
             found = _as_signal(signal, monitor.bounded(judged), watched, assessor, monitor)
     return found, tipped, assessor
+
+
+def _judged(
+    assessor: Assessor, counted: Sequence[Counted], signal: SignalData
+) -> Iterator[tuple[Counted | None, list[Signalled]]]:
+    """What each observation makes the monitors say, and then (None) the time that passed until the signal."""
+    for one in counted:
+        stage, clock = _stage(one.stage), one.clock_ms
+        yield one, assessor.take(one.version, one.n, clock, one.counts, clock, stage=stage, scope=one.scope)
+    if signal.clock_ms is not None:
+        yield None, assessor.pass_time(signal.clock_ms, signal.clock_ms, signal.clock_ms)
 
 
 def _as_signal(
@@ -161,7 +181,9 @@ def _differences(before: SignalData, now: SignalData) -> list[str]:
     for name in COMPARED:
         old, new = getattr(before, name), getattr(now, name)
         same = (
-            math.isclose(old, new, rel_tol=1e-12) if isinstance(old, float) and isinstance(new, float) else old == new
+            math.isclose(old, new, rel_tol=TOLERANCE)
+            if isinstance(old, float) and isinstance(new, float)
+            else old == new
         )
         if not same:
             found.append(f"{name}: published {old}, recomputed {new}")
@@ -213,11 +235,11 @@ def _when(signal: SignalData, counted: Sequence[Counted], watched: Watched, moni
     started = -1 if signal.started_ms is None else signal.started_ms
     assessor = Assessor(replace(watched, monitors=(monitor,)), clock_ms=started)
     decisions = 0
-    for one in counted:
-        decisions += one.n if one.version == signal.version else 0
-        for each in assessor.take(one.version, one.n, one.clock_ms, one.counts, 0, stage=_stage(one.stage)):
+    for one, said in _judged(assessor, counted, signal):
+        decisions += one.n if one is not None and one.version == signal.version else 0
+        for each in said:
             judged = each.judgement
             mine = (each.version, judged.segment, judged.group) == (signal.version, signal.segment, signal.group)
             if mine and judged.status is SignalStatus.ALARM:
-                return f"an alarm after {decisions:,} decisions of version {signal.version}"
+                return f"an alarm after {decisions:,} decisions of {signal.whose}"
     return f"no alarm in these {decisions:,} decisions"

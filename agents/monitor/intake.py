@@ -21,7 +21,7 @@ from agents.errors import Malformed, Misconfigured
 from agents.frames import Reader
 from agents.monitor.attributes import group_codes
 from agents.monitor.contract import Ints
-from agents.policy.calendars import OpenHours
+from agents.policy.calendars import OpenHours, hours_of
 from agents.records import Plain
 
 SHORT = {
@@ -111,11 +111,8 @@ def frame_of(given: Any) -> pl.DataFrame | None:
 
 def calendars_of(configuration: Configuration) -> dict[str, OpenHours]:
     """The calendar of each model that has one."""
-    return {
-        name: OpenHours(model.calendar, configuration.calendars[model.calendar])
-        for name, model in configuration.models.items()
-        if model.calendar is not None
-    }
+    found = {name: hours_of(configuration, name) for name in configuration.models}
+    return {name: hours for name, hours in found.items() if hours is not None}
 
 
 def with_calendar(

@@ -143,7 +143,8 @@ class JoinAgent:
         for number, one in enumerate(counted(matured, counter)):
             first, last = int(matured.offsets[one.first]), int(matured.offsets[one.last])
             counts = dict(one.counts) if number else {**one.counts, **self._tallied(matured.model, tally)}
-            identity = f"{self.topic}/{self.partition}/{first}/{matured.model}/{one.version}"
+            identity = f"{self.topic}/{self.partition}/{first}/{matured.model}"
+            identity += f"/{one.version}" if one.scope == "version" else f"/{matured.version}/all"
             self._add(matured.model, one.version, identity, (first, last + 1), one, counts, found)
 
     def _tell(self, model: str, version: str, tally: Mapping[str, int], found: dict[int, list[Message]]) -> None:
@@ -176,6 +177,7 @@ class JoinAgent:
             "data": {
                 "model": model,
                 "version": version,
+                **({"scope": one.scope} if one.scope == "model" else {}),
                 "stage": "outcomes",
                 "inputs": {
                     "topic": self.topic,

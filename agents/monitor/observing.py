@@ -227,15 +227,17 @@ class Observer:
     # -- bytes --------------------------------------------------------------------------------------------------------
 
     def _observation(self, model: str, one: Counted, first: int, last: int, place: int) -> Message:
+        scope = {"scope": one.scope} if one.scope == "model" else {}
         event = {
             "specversion": "1.0",
-            "id": f"{self.topic}/{self.partition}/{first}/{model}/{one.version}"[:256],
+            "id": "/".join((f"{self.topic}/{self.partition}/{first}/{model}", *([] if scope else [one.version])))[:256],
             "source": f"/{self.prefix}/observe",
             "time": iso(max(self.now_ms, 0)),
             "type": "governance.observation.v1",
             "data": {
                 "model": model,
                 "version": one.version,
+                **scope,
                 "stage": "decisions",
                 "inputs": {"topic": self.topic, "partition": self.partition, "start": first, "end": last + 1},
                 "n": one.n,

@@ -1,4 +1,4 @@
-"""Does the model run as it usually does: inputs missing, decisions too many, too few or none, answers slow or unsure?"""
+"""Does a version run as the model usually does: are inputs missing, are answers slow or unsure?"""
 
 from __future__ import annotations
 
@@ -11,43 +11,33 @@ from pydantic import Field
 
 from agents.configuration import Model
 from agents.monitor.bernoulli import SOURCE, Bernoulli
-from agents.monitor.call_rate import rate_bounds, rate_judgement
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.poisson import MINUTE_MS, SLOWER, Rates
-from agents.monitor.rates import DAY, Minutes, count_minutes, fitted, most
-from agents.monitor.rates import least as rates_least
 from agents.monitor.shapes import COLUMNS, Shapes
 from agents.monitor.shapes import fitted as shapes_fitted
 from agents.monitor.shares import share_bounds, usual_share
 
-Part = Literal["missing", "volume", "latency", "confidence"]
-MORE, FEWER = "more decisions", "fewer decisions"
+Part = Literal["missing", "latency", "confidence"]
 
 
 class OperationsOptions(Options):
     """What to watch, and what is still usual."""
 
     parts: tuple[Part, ...] = ("missing", "latency", "confidence")
-    """All but `missing` need a profile, and are left out without one. `volume` (and silence) has to be asked for: it is
-    judged for each version, so it would take a version that is being replaced for a silent one."""
+    """All but `missing` need a profile, and are left out without one."""
     missing: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """A feature may be missing in this share of decisions, or in 1.25 × the profile's where that is more."""
-    tolerance: Annotated[float, Field(ge=1)] = 1.25
-    """Decisions a minute up to this multiple of the hour's usual ones, and down to its inverse, are usual."""
 
 
 class Operations(Monitor):
-    """Missing inputs, volume and silence, and the shapes of latency and confidence, each with an equal part of the share.
+    """Missing inputs, and the shapes of latency and confidence, each with an equal part of the share.
 
-    Missing: Bernoulli e-detectors, one a feature. Volume: Poisson e-detectors on the decisions a minute, counts divided by
-    the profile's variance ÷ mean; a silence is nothing but minutes with none, and is noticed while it lasts. Shapes:
-    χ²-ball. What a version decides is compared with what the model usually gets: while two versions share the traffic,
-    fewer decisions of each are no wonder.
+    Missing: Bernoulli e-detectors, one a feature. Shapes: χ²-ball. How many decisions there are is judged for all versions
+    together (volume.py).
     """
 
     kind = "operations"
-    summary = "Missing inputs, decisions that are too many or too few, unusual latency and confidence."
-    formula = f"{SOURCE}; Poisson likewise, counts ÷ (variance ÷ mean); χ²-ball: docs/monitors.md"
+    summary = "Missing inputs, unusual latency and confidence."
+    formula = f"{SOURCE}; χ²-ball: docs/monitors.md"
     guarantee = "rule of thumb"
     options_type = OperationsOptions
 
@@ -57,21 +47,14 @@ class Operations(Monitor):
         profile = setting.profile or {}
         features = tuple(setting.declaration.features)
         self.features = features if "missing" in options.parts else ()
-        self.volume = profile.get("volume") if "volume" in options.parts else None
         shaped = [name for name in COLUMNS if name in options.parts]
         section = profile.get("shapes")
         if section is not None and not any(row["name"] in shaped for row in section["bins"]):
             section = None
-        parts = bool(self.features) + (self.volume is not None) + (section is not None)
+        parts = bool(self.features) + (section is not None)
         share = setting.share / max(parts, 1)
         self.missing = Bernoulli(self._allowed(profile), self.limit, names=self.features, share=share)
         self.shapes = None if section is None else Shapes(section, shaped, self.limit, share)
-        self.minutes = Minutes(1)
-        if self.volume is not None:
-            phi, unit = self.volume["phi"], setting.budget.unit
-            high, low = most(self.volume, options.tolerance), rates_least(self.volume, options.tolerance)
-            self.more = Rates(high, phi, self.limit, names=[MORE], unit=unit, share=share / 2)
-            self.fewer = Rates(low, phi, self.limit, names=[FEWER], unit=unit, share=share / 2, thetas=SLOWER)
 
     def _allowed(self, profile: State) -> Floats:
         """The share of decisions in which each feature may be missing."""
@@ -96,24 +79,18 @@ class Operations(Monitor):
         if not view.height:
             return None, ()
         section: State = {}
-        remarks = []
         names = [name for name in declaration.features if f"features.{name}" in view.frame.columns]
         k = [int(absent(view.frame[f"features.{name}"]).sum()) for name in names]
         n = np.full(len(names), view.height, dtype=np.int64)
         section["missing"] = {"features": names, "n": n, "k": np.array(k, dtype=np.int64)}
-        minutes = view.times_ms // MINUTE_MS
-        if minutes.max() - minutes.min() >= DAY:
-            section["volume"] = fitted(minutes, np.zeros_like(minutes), 1)
-        else:
-            remarks.append("the reference decisions span less than a day; volume by hour needs at least one")
         shapes, told = shapes_fitted(view)
         if shapes is not None:
             section["shapes"] = shapes
-        return section, [*remarks, *told]
+        return section, told
 
     @property
     def ready(self) -> str | None:
-        watches = self.features or self.volume is not None or self.shapes is not None
+        watches = self.features or self.shapes is not None
         return None if watches else "waits for a profile (`govern profile fit`)"
 
     def columns(self) -> frozenset[str]:
@@ -128,17 +105,12 @@ class Operations(Monitor):
             found["missing"] = np.concatenate([whole, *holes], axis=1)
         if self.shapes is not None:
             found |= self.shapes.observe(view)
-        if self.volume is not None:
-            found |= count_minutes(view, [np.zeros(view.height, dtype=np.int64)], 1)
         return found
 
     def start(self) -> State:
         state: State = {"missing": self.missing.start()}
         if self.shapes is not None:
             state["shapes"] = self.shapes.start()
-        if self.volume is not None:
-            state |= {"minutes": self.minutes.start(), "more": self.more.start(), "fewer": self.fewer.start()}
-            state["last_ms"], state["now_ms"] = -1, -1
         return state
 
     def step(self, state: State, counts: Counts, step: Step) -> bool:
@@ -149,15 +121,6 @@ class Operations(Monitor):
             changed |= self.missing.step(state["missing"], n, table[1:], step)
         if self.shapes is not None:
             changed |= self.shapes.step(state["shapes"], counts, step)
-        if self.volume is not None:
-            state["now_ms"] = step.now_ms
-            state["last_ms"] = step.now_ms if step.n else state["last_ms"]
-            minutes = {key: values for key, values in counts.items() if key.isdigit()}
-            for first, calls, skipped in self.minutes.take(state["minutes"], minutes, step):
-                for part, family in (("more", self.more), ("fewer", self.fewer)):
-                    if skipped:
-                        family.silent(state[part])
-                    changed |= family.close(state[part], first, calls)
         return changed
 
     def judge(self, state: State) -> Sequence[Judgement]:
@@ -179,17 +142,9 @@ class Operations(Monitor):
         ]
         if self.shapes is not None:
             found += self.shapes.judge(state["shapes"])
-        if self.volume is None:
-            return found
-        silent = max(state["now_ms"] - state["last_ms"], 0) / MINUTE_MS if state["last_ms"] >= 0 else 0.0
-        for part, family in (("more", self.more), ("fewer", self.fewer)):
-            rate = family.judge(state[part])[0]
-            found.append(rate_judgement(rate, rate.name, {"minutes_since_last": silent}))
         return found
 
     def bounded(self, judgement: Judgement) -> Judgement:
-        if judgement.metric == "rate_ratio":
-            return rate_bounds(judgement)
         return share_bounds(judgement, judgement.detail["missing"]) if judgement.metric == "missing_rate" else judgement
 
     def sentence(self, judgement: Judgement) -> str:
@@ -199,23 +154,18 @@ class Operations(Monitor):
         if judgement.metric == "missing_rate":
             told = f"{group.removeprefix('feature=')} is missing in {judgement.estimate:.1%} of the decisions"
             return f"{told} ({detail['missing']:.0f} of {judgement.n}); usual are at most {detail['allowed']:.2%}"
-        if judgement.metric == "psi":
-            words = "slower than nine in ten" if group == "latency" else "less sure than nine in ten"
-            told = f"{detail['tail']:.0%} of the decisions are {words} of the profile's, usually {detail['tail_usually']:.0%}"
-            return f"{group.capitalize()}: {told} (PSI {judgement.estimate:.2f})"
-        usual = "the most" if group == MORE else "the fewest"
-        told = f"Decisions came at {judgement.estimate:.3g} times {usual} that are usual at the hour"
-        silent = detail["minutes_since_last"]
-        return told + (f"; none for {silent:.0f} minutes" if group == FEWER and silent >= 1 else "")
+        words = "slower than nine in ten" if group == "latency" else "less sure than nine in ten"
+        told = (
+            f"{detail['tail']:.0%} of the decisions are {words} of the profile's, usually {detail['tail_usually']:.0%}"
+        )
+        return f"{group.capitalize()}: {told} (PSI {judgement.estimate:.2f})"
 
     def clears(self, judgement: Judgement) -> str:
         if judgement.metric == "missing_rate":
             return (
                 f"ends when there is strong evidence that it is missing in less than {judgement.detail['allowed']:.2%}"
             )
-        if judgement.metric == "psi":
-            return "ends when recent decisions (some 500) are distributed as in the profile again"
-        return "ends when there is strong evidence that the decisions a minute are usual again"
+        return "ends when recent decisions (some 500) are distributed as in the profile again"
 
 
 def absent(values: pl.Series) -> Bools:

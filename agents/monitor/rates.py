@@ -5,12 +5,12 @@ Observations may split a minute: counts of (minute, name) add up, and a minute c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.stats import chi2
 
-from agents.monitor.contract import Counts, Floats, Ints, State, Step, View
+from agents.monitor.contract import Bools, Counts, Floats, Ints, State, Step, View
 from agents.monitor.poisson import MINUTE_MS, WEEK, hour_of
 
 BLOCK = 15
@@ -52,6 +52,11 @@ class Minutes:
     def start(self) -> State:
         """Before the first call. `next` is the first minute that has not closed, -1 where none has begun."""
         return {"first": -1, "next": -1, "open": {}, "late": 0}
+
+    def begin(self, state: State, now_ms: int) -> None:
+        """Before the first call: count from now on, because no call may ever come."""
+        state["first"] = now_ms // MINUTE_MS
+        state["next"] = state["first"] + 1
 
     def take(self, state: State, counts: Counts, step: Step) -> Iterator[tuple[int, Ints, bool]]:
         """Closed minutes, at most a day at a time: (first, calls (minutes, names), whether over a week was left out).
@@ -99,15 +104,21 @@ class Minutes:
                 yield low, rows, place > 0 and low == begin
 
 
-def fitted(minutes: Ints, codes: Ints, names: int) -> State:
+def fitted(minutes: Ints, codes: Ints, names: int, left_out: Callable[[Ints], Bools] | None = None) -> State:
     """The reference of `names` from rows (minute, name's place): by hour, and over all minutes from the first to the last.
+
+    `left_out` says which minutes are no part of it, whatever happened in them; some row must be left.
 
     `calls` (names, hours) and `minutes` (hours); `phi` (names): variance ÷ mean about the hour's rate, at least 1;
     `high` (names, hours): what at most OFTEN of the hour's minutes exceed, and `above` (names): how many did.
     """
     first, last = int(minutes.min()), int(minutes.max())
     hours = 168 if last - first >= LEAST_WEEKS * WEEK else 24
-    length = np.bincount(hour_of(np.arange(first, last + 1), hours), minlength=hours)
+    span = np.arange(first, last + 1)
+    if left_out is not None:
+        kept = ~left_out(minutes)
+        minutes, codes, span = minutes[kept], codes[kept], span[~left_out(span)]
+    length = np.bincount(hour_of(span, hours), minlength=hours)
     cells, x = np.unique((minutes - first) * names + codes, return_counts=True)
     name, hour = cells % names, hour_of(cells // names + first, hours)
     calls = np.zeros((names, hours), dtype=np.int64)

@@ -22,6 +22,7 @@ from agents.monitor.prompts import PromptRisk
 from agents.monitor.scoring import ScoringRate
 from agents.monitor.strangers import Strangers
 from agents.monitor.tools import UnusualTools
+from agents.monitor.volume import Volume
 
 KINDS: Mapping[str, type[Monitor]] = {
     one.kind: one
@@ -38,6 +39,7 @@ KINDS: Mapping[str, type[Monitor]] = {
         PromptRisk,
         UnusualTools,
         Operations,
+        Volume,
         Behaviour,
         Anomaly,
         Calibration,

@@ -168,7 +168,7 @@ class Watch:
         found: list[SignalData] = []
         assessor = self.assessors[table.model]
         for one in self._counters[table.model].count(table.frame, table.versions, clock, groups, once):
-            said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms)
+            said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms, scope=one.scope)
             found += [signal_data(each, table.model, watched) for each in said]
         if self._outcomes is not None:
             found += self._matured(self._outcomes.decided(table, watched.declaration, clock, groups, once))
@@ -178,7 +178,9 @@ class Watch:
         found: list[SignalData] = []
         for one in counted:
             assessor = self.assessors[one.model]
-            said = assessor.take(one.version, one.n, one.clock_ms, one.counts, one.clock_ms, stage="outcomes")
+            said = assessor.take(
+                one.version, one.n, one.clock_ms, one.counts, one.clock_ms, stage="outcomes", scope=one.scope
+            )
             found += [signal_data(each, one.model, assessor.watched) for each in said]
         return found
 

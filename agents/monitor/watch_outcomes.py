@@ -17,7 +17,7 @@ import polars as pl
 from agents.configuration import Configuration, Model
 from agents.errors import Malformed, Misconfigured
 from agents.monitor.case_records import key_of
-from agents.monitor.contract import Bools, Counts, Ints, Monitor
+from agents.monitor.contract import Bools, Counts, Ints, Monitor, Scope
 from agents.monitor.counting import arrays
 from agents.monitor.intake import Table, frame_of
 from agents.monitor.join_agent import JoinAgent
@@ -41,6 +41,7 @@ class Mature:
     n: int
     clock_ms: int
     counts: Mapping[str, Counts]
+    scope: Scope
 
 
 class Outcomes:
@@ -93,7 +94,8 @@ class Outcomes:
             for _, value, _ in messages:
                 data = json.loads(value or b"")["data"]
                 counts = arrays(data["counts"])
-                found.append(Mature(data["model"], data["version"], data["n"], data["clock_ms"], counts))
+                scope = data.get("scope", "version")
+                found.append(Mature(data["model"], data["version"], data["n"], data["clock_ms"], counts, scope))
         refused = self._agent.refused
         if refused:
             first = refused[0]

@@ -16,7 +16,7 @@ import holidays
 import numpy as np
 import numpy.typing as npt
 
-from agents.configuration import WEEKDAYS, Calendar
+from agents.configuration import WEEKDAYS, Calendar, Configuration
 from agents.errors import Misconfigured
 
 Times = npt.NDArray[np.int64]
@@ -72,6 +72,17 @@ class OpenHours:
         """Only whether business is open."""
         return self.at(times_ms).open
 
+    def shut(self, times_ms: Times) -> npt.NDArray[np.bool_]:
+        """Whether business does not open at all on that day: a holiday, a closed day, or a weekday without hours.
+
+        >>> taipei = Calendar.model_validate({"zone": "Asia/Taipei", "hours": {"mon-fri": "09:00-18:00"}})
+        >>> monday_midnight = 1772380800000  # 2026-03-01T16:00:00Z
+        >>> OpenHours("taipei", taipei).shut(np.array([monday_midnight - 1, monday_midnight])).tolist()
+        [True, False]
+        """
+        days = (times_ms + offsets(self._calendar.zone, times_ms)) // DAY
+        return np.isin(days, [day for day in np.unique(days).tolist() if not self._spans(day)])
+
     def _spans(self, day: int) -> list[tuple[int, int]]:
         """Open spans of a local day, in ms from its midnight, in order and apart."""
         if self._is_holiday(day) and _date(day) not in self._opened:
@@ -82,6 +93,12 @@ class OpenHours:
     def _is_holiday(self, day: int) -> bool:
         that = _date(day)
         return that in self._closed or (self._public is not None and that in self._public)
+
+
+def hours_of(configuration: Configuration, model: str) -> OpenHours | None:
+    """The calendar of a declared model, where it has one; raises Misconfigured for an unknown country of holidays."""
+    name = configuration.models[model].calendar
+    return None if name is None else OpenHours(name, configuration.calendars[name])
 
 
 def offsets(zone: str, times_ms: Times) -> Times:

@@ -19,8 +19,8 @@ LATE_MS = 3_600_000
 """Remembered beyond what rules ask for: decisions may be so much behind the signals, in a lane that catches up."""
 BEFORE = -(2**62)
 """Stood for longer than is remembered."""
-Place = tuple[str, str, str]
-"""Model, version, monitor."""
+Place = tuple[str, str | None, str]
+"""Model, version (None: all of them), monitor."""
 Value = float | str | None
 Values = tuple[Value, ...]
 _Said = tuple[tuple[float, ...], Values]  # its rank among signals of one place, and what it says
@@ -104,14 +104,30 @@ def value_of(told: Told, field_name: str) -> Value:
     return str(value.value) if isinstance(value, SignalStatus) else float(value)
 
 
+def place_of(data: SignalData) -> Place:
+    """Whom a signal speaks of."""
+    return data.model, None if data.scope == "model" else data.version, data.monitor
+
+
+def places_for(names: Iterable[str], version: str | None, monitor: str) -> list[Place]:
+    """Where a monitor speaks of decisions of a version: of the version itself, and of all versions of the model.
+
+    `names` are the model's (its own and, for a catch-all, the declaration's); the order is settled.
+
+    >>> places_for({"m"}, "2", "volume")
+    [('m', '2', 'volume'), ('m', None, 'volume')]
+    """
+    return [(name, one, monitor) for name in sorted(names) for one in dict.fromkeys((version, None))]
+
+
 def by_place(past: Mapping[str, History], signals: Mapping[str, Told]) -> dict[Place, list[History]]:
-    """Histories of the keys of each model version and monitor, in the order of the keys."""
+    """Histories of the keys of each model version (or of all) and monitor, in the order of the keys."""
     found: dict[Place, list[History]] = {}
     for key in sorted({*past, *signals}):
         history = past.get(key) or remembered((), signals[key], signals[key].at_ms, LATE_MS)
         data = next((one.told.data for one in history if one.told is not None), None)
         if data is not None:
-            found.setdefault((data.model, data.version, data.monitor), []).append(history)
+            found.setdefault(place_of(data), []).append(history)
     return found
 
 

@@ -18,7 +18,18 @@ from agents.events import SafeguardData, SignalData, SignalStatus
 from agents.policy import safeguards
 from agents.policy.calendars import OpenHours, Times
 from agents.policy.columns import CALENDAR, SAFEGUARD, SIGNAL, WATERMARK, signal_of
-from agents.policy.past import History, Place, State, Told, by_place, states, strongest, value_of
+from agents.policy.past import (
+    History,
+    Place,
+    State,
+    Told,
+    by_place,
+    place_of,
+    places_for,
+    states,
+    strongest,
+    value_of,
+)
 from agents.policy.safeguards import Who
 
 __all__ = [
@@ -48,11 +59,10 @@ class Circumstances:
 
     @cached_property
     def strongest(self) -> Mapping[Place, Told]:
-        """The signal that speaks for a (model, version, monitor): the worst status over segments and groups."""
+        """The signal that speaks for each place: the worst status over segments and groups."""
         there: dict[Place, list[Told]] = {}
         for key in sorted(self.signals):
-            data = self.signals[key].data
-            there.setdefault((data.model, data.version, data.monitor), []).append(self.signals[key])
+            there.setdefault(place_of(self.signals[key].data), []).append(self.signals[key])
         return {place: told for place, some in there.items() if (told := strongest(some)) is not None}
 
     def stood(self, columns: Sequence[str], names: frozenset[str], version: str | None) -> Sequence[State]:
@@ -62,8 +72,8 @@ class Circumstances:
             places = {
                 monitor: [
                     history
-                    for name in sorted(names)
-                    for history in self._histories.get((name, version or "", monitor), ())
+                    for place in places_for(names, version, monitor)
+                    for history in self._histories.get(place, ())
                 ]
                 for monitor, _ in map(signal_of, columns)
             }
@@ -176,10 +186,8 @@ def _signal(
 
 
 def _speaks(who: Who, version: str | None, monitor: str, circumstances: Circumstances) -> Told | None:
-    """Under the name that the decisions say, else (catch-all) under the declaration's."""
-    if version is None:
-        return None
-    found = [circumstances.strongest.get((name, version, monitor)) for name in sorted(who.names)]
+    """What a monitor says of the version or of all versions, the strongest; under any of the model's names."""
+    found = [circumstances.strongest.get(place) for place in places_for(who.names, version, monitor)]
     return strongest(one for one in found if one is not None)
 
 

@@ -49,7 +49,7 @@ def list_signals(
             str(one.offset),
             f"[{COLOURS[status]}]{status}[/]",
             one.data.monitor,
-            one.data.version,
+            one.data.versions,
             one.data.text or "",
         )
     console = Console(highlight=False)
