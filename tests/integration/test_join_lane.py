@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +13,14 @@ import pytest
 from agents.configuration import Configuration
 from agents.monitor.case_records import key_of
 from agents.partitions import partition_of
-from orchestration import config_topic, keys, topics
-from orchestration.bootstrap import lane_names, make_lane
 from orchestration.kafka import Broker
 from orchestration.local_kafka import LocalKafka
 from orchestration.manifest_lane import ManifestLane
 from orchestration.monitor_join import JoinWork, join_inputs
-from orchestration.reexecute_manifests import reexecute_manifests
 from orchestration.settings import Settings
 from orchestration.work import LaneName, Pace
 from tests.integration.kafka_fixtures import produce
+from tests.integration.monitored import deployment, lanes_of, observed, reexecuted, running, send, tick, until
 
 CONFIGURATION = Configuration.model_validate(
     {
@@ -45,22 +40,6 @@ CONFIGURATION = Configuration.model_validate(
 SECRET = b"s" * 32
 
 
-async def deployment(kafka: LocalKafka, prefix: str, folder: Path) -> Settings:
-    settings = Settings(
-        prefix=prefix,
-        bootstrap_servers=kafka.bootstrap_servers,
-        data_dir=folder,
-        keys_dir=folder / "keys",
-        partitions=2,
-        monitor_interval_ms=20,
-        snapshot_interval_ms=200,
-    )
-    keys.generate(prefix, settings.keys_dir, settings.store_url)
-    await topics.ensure(settings)
-    await config_topic.apply(settings, CONFIGURATION)
-    return settings
-
-
 def name_of(settings: Settings, partition: int = 0) -> LaneName:
     return LaneName(settings.prefix, "join", settings.topic("cases"), partition)
 
@@ -71,24 +50,6 @@ def lane(settings: Settings, partition: int = 0) -> ManifestLane:
     pace = Pace(500, 20, 200, lazy_ms=100)
     inputs = join_inputs(settings, partition)
     return ManifestLane(name, Broker(settings), inputs, lambda: JoinWork(settings, name, SECRET, every_s=0.0), pace)
-
-
-@asynccontextmanager
-async def running(*lanes: Any) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(one.run()) for one in lanes]
-    try:
-        yield
-    finally:
-        for one in lanes:
-            one.stop()
-        await asyncio.gather(*tasks)
-
-
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not await what():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.1)
 
 
 def case(number: int) -> tuple[bytes, bytes]:
@@ -116,19 +77,8 @@ def outcome(number: int, what: str = "repaid", revision: int = 0) -> tuple[bytes
     return key_of("/s", f"d{number}"), json.dumps(event).encode()
 
 
-async def send(settings: Settings, kafka: LocalKafka, short: str, records: list[tuple[bytes, bytes]]) -> None:
-    await produce(kafka, settings.topic(short), records, partition=0)
-
-
-async def tick(settings: Settings, kafka: LocalKafka) -> None:
-    """Time passes for lanes: what a tick's own bytes say does not matter."""
-    await produce(kafka, settings.topic("ticks"), [b"{}"])
-
-
-async def observed(settings: Settings) -> list[dict[str, Any]]:
-    """The data of all observations of matured cases."""
-    found = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("observations"))]
-    return [one for one in found if one.get("stage") == "outcomes"]
+async def publish(settings: Settings, kafka: LocalKafka, short: str, records: list[tuple[bytes, bytes]]) -> None:
+    await send(settings, kafka, short, records, partition=0)  # where the lane under test is
 
 
 def tally(found: list[dict[str, Any]]) -> dict[str, int]:
@@ -142,30 +92,20 @@ def tally(found: list[dict[str, Any]]) -> dict[str, int]:
 
 async def joined(settings: Settings, kafka: LocalKafka, count: int) -> bool:
     await tick(settings, kafka)
-    return sum(one["n"] for one in await observed(settings)) >= count
-
-
-async def reexecuted(settings: Settings) -> int:
-    """The lane's whole history decided again in memory, without any store; how many records came out the same."""
-    name = name_of(settings)
-    again = await reexecute_manifests(
-        settings, name, join_inputs(settings, 0), lambda: JoinWork(settings, name, SECRET)
-    )
-    assert again.differences == ()
-    return again.records
+    return sum(one["n"] for one in await observed(settings, "outcomes")) >= count
 
 
 @pytest.mark.parametrize("store", ["kept", "deleted", "damaged"])
 async def test_a_lane_goes_on_with_the_same_observations_whatever_becomes_of_its_store(broker, prefix, tmp_path, store):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, monitor_interval_ms=20)
     path = JoinWork(settings, name_of(settings), SECRET).store.path
     sent = 0
     for life in range(4):
         async with running(lane(settings)):
-            await send(settings, broker, "cases", [case(number) for number in range(life * 100, life * 100 + 100)])
+            await publish(settings, broker, "cases", [case(number) for number in range(life * 100, life * 100 + 100)])
             labels = [outcome(number) for number in range(max(0, life * 100 - 50), life * 100 + 50)]
             labels += [outcome(life * 100, "default", 1), outcome(life * 100 + 1), outcome(10_000 + life)]
-            await send(settings, broker, "outcomes", labels)
+            await publish(settings, broker, "outcomes", labels)
             sent = life * 100 + 50
             await until(lambda sent=sent: joined(settings, broker, sent))
         assert path.exists()
@@ -173,27 +113,27 @@ async def test_a_lane_goes_on_with_the_same_observations_whatever_becomes_of_its
             path.unlink()
         elif store == "damaged":
             path.write_bytes(path.read_bytes()[:-1])
-    found = await observed(settings)
+    found = await observed(settings, "outcomes")
     assert sum(one["n"] for one in found) == sent == 350
     told = tally(found)
     assert told["joined"] == 350
     assert told["duplicate"] == 4
-    assert await reexecuted(settings) >= len(found)
+    assert await reexecuted(settings, CONFIGURATION) >= len(found)
 
 
 async def test_a_store_newer_than_the_snapshot_or_of_another_key_is_left_alone(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, monitor_interval_ms=20)
     store = JoinWork(settings, name_of(settings), SECRET).store
     async with running(lane(settings)):
-        await send(settings, broker, "cases", [case(number) for number in range(20)])
-        await send(settings, broker, "outcomes", [outcome(number) for number in range(10)])
+        await publish(settings, broker, "cases", [case(number) for number in range(20)])
+        await publish(settings, broker, "outcomes", [outcome(number) for number in range(10)])
         await until(lambda: joined(settings, broker, 10))
     stored = store.load()
     assert stored is not None
     ahead = {place: offset + 1 for place, offset in stored.offsets.items()}
     store.save(stored.kept, ahead)
     async with running(lane(settings)):
-        await send(settings, broker, "outcomes", [outcome(number) for number in range(5, 15)])
+        await publish(settings, broker, "outcomes", [outcome(number) for number in range(5, 15)])
         await until(lambda: joined(settings, broker, 15))
     stored = store.load()
     assert stored is not None
@@ -201,36 +141,36 @@ async def test_a_store_newer_than_the_snapshot_or_of_another_key_is_left_alone(b
     store.save(stored.kept, stored.offsets)
     other = lane(settings)
     async with running(other):
-        await send(settings, broker, "outcomes", [outcome(number) for number in range(12, 20)])
+        await publish(settings, broker, "outcomes", [outcome(number) for number in range(12, 20)])
         await until(lambda: joined(settings, broker, 20))
     assert other.status.restarts == 1, "once with the store, once without"
-    assert tally(await observed(settings))["joined"] == 20
-    await reexecuted(settings)
+    assert tally(await observed(settings, "outcomes"))["joined"] == 20
+    await reexecuted(settings, CONFIGURATION)
 
 
 async def test_a_lane_cut_off_at_any_moment_neither_loses_nor_repeats_a_case(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, monitor_interval_ms=20)
     random = np.random.default_rng(4)
     for life in range(8):
         task = asyncio.create_task(lane(settings).run())
-        await send(settings, broker, "cases", [case(number) for number in range(life * 40, life * 40 + 40)])
-        await send(settings, broker, "outcomes", [outcome(number) for number in range(life * 40, life * 40 + 40)])
+        await publish(settings, broker, "cases", [case(number) for number in range(life * 40, life * 40 + 40)])
+        await publish(settings, broker, "outcomes", [outcome(number) for number in range(life * 40, life * 40 + 40)])
         await tick(settings, broker)
         await asyncio.sleep(0.3 + 1.5 * random.random())
         task.cancel()  # as if killed: no step in hand is finished, no transaction closed
         await asyncio.gather(task, return_exceptions=True)
     async with running(lane(settings)):
         await until(lambda: joined(settings, broker, 320))
-    assert tally(await observed(settings))["joined"] == 320
-    await reexecuted(settings)
+    assert tally(await observed(settings, "outcomes"))["joined"] == 320
+    await reexecuted(settings, CONFIGURATION)
 
 
 async def test_outcomes_that_break_the_contract_are_flagged_and_nothing_else_is_lost(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, monitor_interval_ms=20)
     async with running(lane(settings)):
-        await send(settings, broker, "cases", [case(0)])
+        await publish(settings, broker, "cases", [case(0)])
         bad = [outcome(0, "eaten"), (b"key", b"{}"), (key_of("/s", "d0"), b"nothing")]
-        await send(settings, broker, "outcomes", [*bad, outcome(0)])
+        await publish(settings, broker, "outcomes", [*bad, outcome(0)])
         await until(lambda: joined(settings, broker, 1))
     flags = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("flags"))]
     mine = [one for one in flags if "join/bad-outcome" in one["dedup_key"]]
@@ -239,7 +179,7 @@ async def test_outcomes_that_break_the_contract_are_flagged_and_nothing_else_is_
 
 
 async def test_from_a_decision_to_a_signal_by_way_of_its_outcome(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, monitor_interval_ms=20)
     decisions, people, labels = [], [], []
     for number in range(600):
         woman = number % 2 == 0
@@ -263,9 +203,8 @@ async def test_from_a_decision_to_a_signal_by_way_of_its_outcome(broker, prefix,
         labels.append(outcome(number))
     await produce(broker, settings.topic("attributes"), people)
     await produce(broker, settings.topic("decisions"), decisions)
-    names = [one for one in lane_names(settings, CONFIGURATION) if one.agent in ("observe", "join", "assess")]
-    assert [one.agent for one in names] == ["observe", "observe", "join", "join", "assess"]
-    lanes = [make_lane(settings, one) for one in names]
+    lanes = lanes_of(settings, CONFIGURATION, ("observe", "join", "assess"))
+    assert [one.name.agent for one in lanes] == ["observe", "observe", "join", "join", "assess"]
 
     async def alarmed() -> bool:
         await tick(settings, broker)
@@ -279,4 +218,4 @@ async def test_from_a_decision_to_a_signal_by_way_of_its_outcome(broker, prefix,
                 await produce(broker, settings.topic("outcomes"), mine, partition=number)
             await until(lambda start=start: joined(settings, broker, start + 100))
         await until(alarmed)
-    assert {one["version"] for one in await observed(settings)} == {"1"}
+    assert {one["version"] for one in await observed(settings, "outcomes")} == {"1"}

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
 
 from agents.configuration import Configuration
-from orchestration import config_topic, keys, manifests, signals_topic, topics
-from orchestration.bootstrap import lane_names, make_lane
+from orchestration import manifests, signals_topic
 from orchestration.kafka import Broker
 from orchestration.local_kafka import LocalKafka
-from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
-from orchestration.reexecute_manifests import reexecute_manifests
+from orchestration.monitor_lanes import observe_inputs
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 from tests.integration.kafka_fixtures import produce
+from tests.integration.monitored import deployment, lanes_of, observed, reexecuted, running, until
 
 CONFIGURATION = Configuration.model_validate(
     {
@@ -51,36 +47,6 @@ CONFIGURATION = Configuration.model_validate(
         ],
     }
 )
-
-
-async def deployment(kafka: LocalKafka, prefix: str, folder: Path) -> Settings:
-    settings = Settings(
-        prefix=prefix,
-        bootstrap_servers=kafka.bootstrap_servers,
-        data_dir=folder,
-        keys_dir=folder / "keys",
-        partitions=2,
-        monitor_interval_ms=50,
-        snapshot_interval_ms=300,
-    )
-    keys.generate(prefix, settings.keys_dir, settings.store_url)
-    await topics.ensure(settings)
-    await config_topic.apply(settings, CONFIGURATION)
-    return settings
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[list[Any]]:
-    """The policy and monitor lanes of a deployment, until the end of the block."""
-    names = [one for one in lane_names(settings, CONFIGURATION) if one.agent in ("policy", "observe", "assess")]
-    lanes = [make_lane(settings, one) for one in names]
-    tasks = [asyncio.create_task(lane.run()) for lane in lanes]
-    try:
-        yield lanes
-    finally:
-        for lane in lanes:
-            lane.stop()
-        await asyncio.gather(*tasks)
 
 
 def event(number: int, version: str, label: str) -> tuple[bytes, bytes]:
@@ -133,17 +99,9 @@ class Traffic:
         await produce(self.kafka, self.settings.topic("decisions"), made)
 
 
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not await what():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.1)
-
-
 async def counted(settings: Settings) -> int:
     """Decisions in all observations."""
-    found = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("observations"))]
-    return sum(one.get("n", 0) for one in found)
+    return sum(one["n"] for one in await observed(settings))
 
 
 async def signal(settings: Settings, version: str) -> Any:
@@ -160,33 +118,17 @@ async def verdicts(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-async def reexecuted(settings: Settings) -> int:
-    """Every step of every monitor lane decided again from its manifests; returns how many records came out the same."""
-    salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt).salt("subjects")
-    records = 0
-    for partition in range(settings.partitions):
-        name = LaneName(settings.prefix, "observe", settings.topic("decisions"), partition)
-        inputs = observe_inputs(settings, name.topic, partition)
-        again = await reexecute_manifests(settings, name, inputs, lambda name=name: ObserveWork(settings, name, salt))
-        assert again.differences == ()
-        records += again.records
-    name = LaneName(settings.prefix, "assess", settings.topic("observations"), 0)
-    again = await reexecute_manifests(settings, name, assess_inputs(settings, 0), lambda: AssessWork(settings, name))
-    assert again.differences == ()
-    return records + again.records
-
-
 async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION)
     traffic = Traffic(settings, broker)
-    async with running(settings):
+    async with running(*lanes_of(settings, CONFIGURATION)):
         await traffic.send(2_000, "1", 0.6)
         await until(lambda: _is(counted(settings), 2_000))
         await until(lambda: _status(settings, "1", "ok"))
         fair = await signal(settings, "1")
         assert fair.status == "ok"
         assert fair.coverage == 1.0
-    async with running(settings):  # every lane starts again, from snapshots and manifests
+    async with running(*lanes_of(settings, CONFIGURATION)):  # every lane starts again, from snapshots and manifests
         for _ in range(6):
             await traffic.send(500, "2", 0.15)
             await asyncio.sleep(0.3)
@@ -210,20 +152,20 @@ async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker
     explained = await signals_topic.explained(settings, await signals_topic.find(settings, "gap"))
     assert explained.matches, explained.differences
     assert explained.signal.version == "2"
-    assert await reexecuted(settings) > 10
+    assert await reexecuted(settings, CONFIGURATION) > 10
 
 
 async def test_a_subject_counts_once_whatever_lane_life_it_is_seen_in(broker, prefix, tmp_path):
-    settings = await deployment(broker, prefix, tmp_path)
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION)
     made = [event(number % 50, "1", "approve") for number in range(200)]
     made = [(key, value.replace(b'"id": "d', b'"id": "e%d-' % n)) for n, (key, value) in enumerate(made)]
     for start in (0, 100):
-        async with running(settings):
+        async with running(*lanes_of(settings, CONFIGURATION)):
             await produce(broker, settings.topic("decisions"), made[start : start + 100])
             await until(lambda start=start: _is(counted(settings), start + 100))
-    found = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("observations"))]
-    assert sum(one.get("n", 0) for one in found) == 200
-    assert sum(one.get("once", 0) for one in found) == 50
+    found = await observed(settings)
+    assert sum(one["n"] for one in found) == 200
+    assert sum(one["once"] for one in found) == 50
     assert await manifests.all_of(
         Broker(settings),
         LaneName(prefix, "observe", settings.topic("decisions"), 0),
