@@ -65,7 +65,10 @@ class Encoder:
         return [f"{PREFIX}{name}" for name in self.names]
 
     def matrix(self, frame: pl.DataFrame) -> Floats:
-        """Rows of numbers, (height, features), column by column in memory; a column that is not there is missing."""
+        """Rows of numbers, (height, features), column by column in memory; a column that is not there is missing.
+
+        Raises Misconfigured where a feature was declared as another type when the profile was fitted.
+        """
         found = np.empty((frame.height, len(self.names)), order="F")
         for place, (column, known) in enumerate(zip(self.columns, self.levels, strict=True)):
             found[:, place] = _numbers(frame[column], known) if column in frame.columns else np.nan
@@ -73,6 +76,10 @@ class Encoder:
 
 
 def _numbers(column: pl.Series, levels: Sequence[str] | None) -> Floats:
+    if (column.dtype == pl.String) == (levels is None) and column.dtype != pl.Null:
+        was, now = ("numeric", "categorical") if levels is None else ("categorical", "numeric")
+        told = f"{column.name} was {was} when the profile was fitted and is {now} now"
+        raise Misconfigured(f"{told}; fit the profile again with `govern profile fit`")
     if levels is None:
         return np.asarray(column.cast(pl.Float64).to_numpy(), dtype=np.float64)
     places = column.cast(pl.Enum(levels), strict=False).to_physical().cast(pl.Float64)

@@ -1,4 +1,4 @@
-"""What a condition can use for a model: its decision's columns, its monitors' signals, safeguards and its calendar.
+"""What a condition can use for a model: its decision's columns, how unusual these are, signals, safeguards, its calendar.
 
 Protected attributes are never columns, wherever they came from.
 """
@@ -37,6 +37,10 @@ SAFEGUARD: dict[str, str] = {
     "safeguard.paused_caller": "true where a safeguard pauses this caller",
     "safeguard.limit": "true where a safeguard limits the rate of the model, this version or this caller",
 }
+ANOMALY: dict[str, str] = {
+    "anomaly.p_value": "share of the profile's decisions whose input is at least as unusual, 0 to 1",
+    "anomaly.score": "how unusual the input is by the profile's isolation forest, 0 to 1",
+}
 CALENDAR: dict[str, tuple[pl.DataType, str]] = {
     "calendar.open": (pl.Boolean(), "true in the business hours of the model's calendar"),
     "calendar.name": (pl.String(), "name of the model's calendar"),
@@ -66,6 +70,9 @@ def columns_of(configuration: Configuration, model: str) -> dict[str, Column]:
                 found[-1] = Column(f"signals.{monitor}.status", dtype, f"{doc}; none until {monitor} has a signal")
     found.append(Column(WATERMARK, pl.Float64(), "how far the model's monitors are behind, in ms; null if never told"))
     found += [Column(name, pl.Boolean(), doc) for name, doc in SAFEGUARD.items()]
+    if declaration.profile is not None and declaration.features:
+        null = "null where the profile has no anomaly scores"
+        found += [Column(name, pl.Float64(), f"{doc}; {null}") for name, doc in ANOMALY.items()]
     if declaration.calendar is not None:
         found += [Column(name, dtype, doc) for name, (dtype, doc) in CALENDAR.items()]
     return {column.name: column for column in found}
@@ -73,7 +80,7 @@ def columns_of(configuration: Configuration, model: str) -> dict[str, Column]:
 
 def is_of_decision(name: str) -> bool:
     """True where the column comes with the decision; the others are known to the lane."""
-    return not name.startswith(("signals.", "monitor.", "safeguard.", "calendar."))
+    return not name.startswith(("signals.", "monitor.", "safeguard.", "anomaly.", "calendar."))
 
 
 def signal_of(name: str) -> tuple[str, str]:
@@ -94,6 +101,13 @@ def why_missing(configuration: Configuration, model: str, name: str) -> str | No
         return f"{last} is a protected attribute, and policies never see those"
     if name.startswith("calendar.") and declaration.calendar is None:
         return f"model {model} has no calendar: declare `calendar:` for it, or narrow the policy's `match:`"
+    if name in ANOMALY and not declaration.features:
+        return f"model {model} declares no features; name its inputs under `features:`"
+    if name in ANOMALY and declaration.profile is None:
+        before = "fit one (`govern profile fit`) before you write the rule, and declare it as `profile:`"
+        return f"model {model} has no profile: {before}; or narrow the policy's `match:`"
+    if name.startswith("anomaly."):
+        return f"there are {' and '.join(ANOMALY)}"
     if name.startswith("signals."):
         monitor, field_name = signal_of(name)
         if monitor in configuration.monitors and field_name in ("group", "segment", "reference", "text", "detail"):

@@ -2,13 +2,14 @@
 
 Where a decision moves somebody's life (credit, employment, insurance, housing), no rule or reason reads a protected
 attribute, not even as a feature of the same name. And a rule that acts on a signal about groups acts on everybody of a
-version or score band: a feature in its condition would pick people by what may well stand for their group.
+version or score band: a feature in its condition, or a score made of features, would pick people by what may well stand for
+their group.
 """
 
 from __future__ import annotations
 
 from agents.configuration import Configuration, Model, Rule
-from agents.policy.columns import signal_of
+from agents.policy.columns import ANOMALY, signal_of
 from agents.policy.conditions import Condition, place_of
 from agents.policy.problems import Key, Problem
 from agents.policy.reasons import Template
@@ -41,17 +42,17 @@ def fair(
     declaration = configuration.models[model]
     if declaration.domain not in DOMAINS:
         return []
-    namesakes = _namesakes(declaration)
+    namesakes = _namesakes(model, declaration)
     problems = []
     for name, offset in zip(reason.columns, reason.offsets, strict=True):
         if name in namesakes:
-            told = f"{name} has the name of a protected attribute of model {model} ({namesakes[name]})"
+            told = f"{name} {namesakes[name]}"
             mend = "leave it out: reasons go to people who review single cases"
             problems.append(Problem((*path, "reason"), told, mend, offset))
     about = _about_groups(configuration, condition)
     for name in sorted(condition.columns) if condition is not None else ():
         if name in namesakes:
-            told = f"{name} has the name of a protected attribute of model {model} ({namesakes[name]})"
+            told = f"{name} {namesakes[name]}"
             mend = "condition on the version, a score band or everything; a monitor watches the groups"
         elif about and name not in EVERYBODY and not name.startswith(_AROUND):
             told = (
@@ -65,15 +66,16 @@ def fair(
     return problems
 
 
-def _namesakes(declaration: Model) -> dict[str, str]:
-    """Columns of features that are called like a protected attribute, upper and lower case aside; and the attribute."""
+def _namesakes(model: str, declaration: Model) -> dict[str, str]:
+    """Columns of features that are called like a protected attribute, upper and lower case aside, and what is made of them."""
     groups = {name.casefold(): name for name in declaration.groups}
-    return {
-        f"{kind}.{feature}": groups[feature.casefold()]
-        for feature in declaration.features
-        if feature.casefold() in groups
-        for kind in ("features", "feature_attributions")
-    }
+    named = {feature: groups[feature.casefold()] for feature in declaration.features if feature.casefold() in groups}
+    found: dict[str, str] = {}
+    for feature, attribute in named.items():
+        told = f"has the name of a protected attribute of model {model} ({attribute})"
+        found |= {f"features.{feature}": told, f"feature_attributions.{feature}": told}
+        found |= dict.fromkeys(ANOMALY, f"is made of all features, and features.{feature} {told}")
+    return found
 
 
 def _about_groups(configuration: Configuration, condition: Condition | None) -> list[str]:

@@ -21,7 +21,9 @@ import polars as pl
 from agents.configuration import Configuration, canonical
 from agents.errors import Misconfigured
 from agents.events import STRICTNESS, Effect
+from agents.frames import decision_columns
 from agents.policy import safeguards
+from agents.policy.anomalies import Known, anomalies, asked, single
 from agents.policy.calendars import OpenHours, Times
 from agents.policy.columns import is_of_decision, signal_of
 from agents.policy.compilation import Compiled, Matched, Problem, compile_all
@@ -53,6 +55,8 @@ class Stands(Protocol):
 
     @property
     def circumstances(self) -> Circumstances: ...
+    @property
+    def anomalies(self) -> Known: ...
 
 
 def effect_of(combo: Combo) -> Effect:
@@ -75,6 +79,14 @@ class _Plan:
     needs_who: bool
     lasting: Mapping[int, Compiled]
     """Rules with `for` or `keep_firing_for`, by their place; `select` leaves them out."""
+    features: Mapping[str, pl.DataType]
+    """What anomaly scores are made from; empty where no rule asks for them."""
+    profile: str
+    """The digest of what they are made with; empty where the model declares none."""
+
+    def scored(self, frame: pl.DataFrame, wanted: Sequence[str], standing: Stands) -> list[pl.Series]:
+        """The wanted columns of ANOMALY; raises NotReady where the profile is not there."""
+        return anomalies(wanted, frame, self.profile, standing.anomalies)
 
 
 class RuleSet:
@@ -92,6 +104,10 @@ class RuleSet:
     def columns(self, model: str) -> frozenset[str]:
         """The decision's columns that `judge` needs in its frame."""
         return self._plans[model].columns
+
+    def extra(self, model: str) -> frozenset[str]:
+        """The columns that conditions read and that do not come with the decision."""
+        return frozenset(self._plans[model].extra)
 
     def rule(self, name: str) -> Compiled:
         """The rule of a name as verdicts have it, with its policy; raises KeyError for a disabled or unknown one."""
@@ -114,7 +130,7 @@ class RuleSet:
         who = self._who(model, frame) if orders or plan.needs_who else NOBODY
         bits, meaning = np.zeros((height, 0), dtype=np.bool_), Meaning()
         if plan.rules:
-            frame = _complete(plan, frame, who, times_ms, standing.circumstances)
+            frame = _complete(plan, frame, who, times_ms, standing)
             answers = _answers(plan, frame, who, times_ms, standing.circumstances)
             bits, meaning = _bits(answers, plan.outcomes)
         ordered = safeguards.reasons(orders, who)
@@ -133,7 +149,14 @@ class RuleSet:
         known = broker if isinstance(broker, int) else time_ms
         time, calendar = np.array([time_ms], dtype=np.int64), self._plans[model].calendar
         values = surroundings(wanted, who, [known], time, calendar, standing.circumstances)
-        return {name: value[0] for name, value in values.items()}
+        features, unusual = self._plans[model].features, asked(wanted)
+        scored = self._plans[model].scored(single(row, features), unusual, standing) if unusual else []
+        return {name: value[0] for name, value in values.items()} | {one.name: one[0] for one in scored}
+
+    @cached_property
+    def profiles(self) -> frozenset[str]:
+        """Digests of the profiles that rules need, for anomaly scores."""
+        return frozenset(plan.profile for plan in self._plans.values() if plan.features)
 
     @cached_property
     def memory(self) -> Mapping[str, int]:
@@ -156,6 +179,8 @@ class RuleSet:
             own.add("broker_time_ms")
         if model == self._configuration.undeclared:
             own.add("model.name")
+        features = self._features(model) if any(asked(one.columns | {*one.reason.columns}) for one in rules) else {}
+        own |= features.keys()
         return _Plan(
             rules,
             [one.expression.alias(str(index)) for index, one in enumerate(rules) if not one.lasts],
@@ -165,7 +190,13 @@ class RuleSet:
             calendar,
             any(needs_who(name) for name in extra),
             {index: one for index, one in enumerate(rules) if one.lasts},
+            features,
+            self._configuration.models[model].profile or "",
         )
+
+    def _features(self, model: str) -> dict[str, pl.DataType]:
+        columns = decision_columns(self._configuration.models[model])
+        return {name: kind for name, kind in columns.items() if name.startswith("features.")}
 
     def _who(self, model: str, frame: pl.DataFrame) -> Who:
         names = {model}
@@ -190,15 +221,15 @@ def _compiled(document: bytes) -> RuleSet:
     return RuleSet(Configuration.model_validate(json.loads(document)))
 
 
-def _complete(
-    plan: _Plan, frame: pl.DataFrame, who: Who, times_ms: Times, circumstances: Circumstances
-) -> pl.DataFrame:
+def _complete(plan: _Plan, frame: pl.DataFrame, who: Who, times_ms: Times, standing: Stands) -> pl.DataFrame:
     """The frame with what does not come with the decision."""
     if not plan.extra:
         return frame
     broker = frame["broker_time_ms"].to_list() if any(map(needs_broker_time, plan.extra)) else []
-    values = surroundings(plan.extra, who, broker, times_ms, plan.calendar, circumstances)
-    return frame.with_columns([pl.Series(name, value, dtype=type_of(name)) for name, value in values.items()])
+    values = surroundings(plan.extra, who, broker, times_ms, plan.calendar, standing.circumstances)
+    made = [pl.Series(name, value, dtype=type_of(name)) for name, value in values.items()]
+    unusual = asked(plan.extra)
+    return frame.with_columns([*made, *(plan.scored(frame, unusual, standing) if unusual else ())])
 
 
 def _answers(plan: _Plan, frame: pl.DataFrame, who: Who, times_ms: Times, circumstances: Circumstances) -> pl.DataFrame:

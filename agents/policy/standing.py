@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agents.configuration import Configuration, canonical
 from agents.errors import Misconfigured, Poison
 from agents.events import AsOf, ConfigurationEvent, Safeguard, SafeguardData, Severity, Signal, Watermark
+from agents.policy.anomalies import Known
 from agents.policy.columns import is_of_decision
 from agents.policy.compilation import Matched
 from agents.policy.past import History, remembered, trimmed
@@ -54,12 +55,14 @@ class Standing:
     circumstances: Circumstances = field(default_factory=Circumstances)
     memory: Mapping[str, int] = field(default_factory=dict)
     """How far back, in ms, the signals of a monitor are remembered; only those that are."""
+    anomalies: Known = field(default_factory=dict, compare=False, repr=False)
+    """What scores decisions, for rules that ask (`RuleSet.profiles`), by the profile's digest."""
 
     @classmethod
-    def of(cls, configuration: Configuration) -> Standing:
+    def of(cls, configuration: Configuration, anomalies: Known | None = None) -> Standing:
         """A configuration in force and nothing else; raises Misconfigured where its policies cannot be used."""
         rules = compiled(configuration)
-        return cls(configuration, configuration.digest(), rules, memory=rules.memory)
+        return cls(configuration, configuration.digest(), rules, memory=rules.memory, anomalies=anomalies or {})
 
     @property
     def ready(self) -> bool:

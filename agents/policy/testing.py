@@ -14,7 +14,7 @@ import polars as pl
 
 from agents.configuration import Configuration, RuleTest
 from agents.events import Effect
-from agents.policy.columns import Column, columns_of, is_of_decision, signal_of
+from agents.policy.columns import ANOMALY, Column, columns_of, is_of_decision, signal_of
 from agents.policy.compilation import Compiled, flat
 from agents.policy.lasting import alone
 from agents.policy.rules import RuleSet, compiled, effect_of
@@ -92,7 +92,8 @@ def explain(standing: Standing, row: Mapping[str, object]) -> Explained:
     """What each rule of its model saw for one decision, given by its columns (`Reader.row`)."""
     model = standing.declared(str(row["model.name"]))
     columns = columns_of(standing.configuration, model)
-    extra = [name for name in columns if not is_of_decision(name)]
+    unread = {*ANOMALY} - standing.rules.extra(model)  # what no rule asks for is not computed
+    extra = [name for name in columns if not is_of_decision(name) and name not in unread]
     values = {**row, **standing.around(row, extra)}
     frame = _frame(columns, values)
     clock = "event_time_ms" if standing.configuration.models[model].clock == "event" else "broker_time_ms"
@@ -177,7 +178,7 @@ def given_values(
     """All columns of a test's decision.
 
     `time` sets event and broker time and the calendar. What follows from what is given (caller_declared,
-    model.version_declared, the calendar) is worked out unless given; signals are `none`, safeguards false, the rest null.
+    model.version_declared, the calendar) is worked out unless given; signals are `none`, safeguards false, the rest (anomaly scores, too) null.
     """
     declaration = configuration.models[model]
     told = dict(flat(given))
@@ -189,7 +190,8 @@ def given_values(
     values.setdefault("caller_declared", values.get("caller") in declaration.callers)
     values.setdefault("caller_verified", False)
     values.setdefault("model.version_declared", values["model.version"] in declaration.versions)
-    extra = [name for name in columns_of(configuration, model) if not is_of_decision(name) and name not in values]
+    known = {*values, *ANOMALY}
+    extra = [name for name in columns_of(configuration, model) if not is_of_decision(name) and name not in known]
     if time is None:
         extra = [name for name in extra if not name.startswith("calendar.")]
     around = rules.around(model, values, time or 0, Standing(configuration, rules=rules), extra)
