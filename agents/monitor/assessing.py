@@ -116,7 +116,9 @@ class Assessor:
             versions = (version for version, name in self.states if self._monitors[name].scope == "version")
             for version in dict.fromkeys(versions):
                 found += self.take(version, 0, clock_ms, {}, now_ms)
-        if self.clock_ms >= 0 and self.reached["decisions", "model"] < counted_ms:
+        begun = self.reached["decisions", "model"]
+        if self.clock_ms >= 0 and begun < counted_ms:
+            self.reached["decisions", "model"] = begun if begun >= 0 else counted_ms
             found += self.take(ALL_VERSIONS, 0, counted_ms, {}, now_ms, scope="model")
         return found
 
@@ -127,8 +129,10 @@ class Assessor:
         state = self.states.get(place)
         if state is None:
             state = self.states[place] = monitor.start()
-        first, _, started = self.ranges.get(place, (step.offset, -1, before_ms))
-        self.ranges[place] = (first, max(step.offset, self.ranges.get(place, (0, -1))[1]), started)
+            if monitor.scope == "model" and before_ms >= 0:
+                monitor.step(state, {}, Step(0, 0.0, before_ms, -1))  # it watches from here on, whatever comes or not
+        first, last, started = self.ranges.get(place, (-1, -1, before_ms))
+        self.ranges[place] = (step.offset if first < 0 else first, max(step.offset, last), started)
         changed = monitor.step(state, counts, step)
         due = now_ms - self.said_ms.get(place, -PUBLISH_MS) >= PUBLISH_MS
         if not changed and not due:

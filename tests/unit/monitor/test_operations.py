@@ -1,9 +1,8 @@
-"""Operations: missing inputs, too many and too few decisions, silence while it lasts, latency and confidence."""
+"""Operations: missing inputs, latency and confidence."""
 
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 
 from agents.configuration import Model
 from agents.events import SignalStatus
-from agents.monitor.contract import Budget, Ints, Judgement, Setting, State, Step, View, merge, of_stretch
-from agents.monitor.operations import FEWER, MORE, Operations
+from agents.monitor.contract import Budget, Ints, Setting, State, Step, View, merge, of_stretch
+from agents.monitor.operations import Operations
 from agents.monitor.state import packed, unpacked
 from tests.studies.misuse import YEAR_MS
 
@@ -22,13 +21,11 @@ DAY = 20_100 * 1440  # a minute, midnight UTC
 MINUTE = 60_000
 
 
-def clock(days: float, seed: int, times: float = 1.0, since: int = 0, start: int = DAY + 540) -> Ints:
-    """Decisions: 4 a minute by day, one in two minutes at night; `times` as many from the minute `since` on."""
+def clock(days: float, seed: int, start: int = DAY + 540) -> Ints:
+    """Two decisions a minute."""
     random = np.random.default_rng(seed)
-    minutes = np.arange(start, start + int(days * 1440))
-    usual = np.where((minutes // 60 % 24 >= 8) & (minutes // 60 % 24 < 18), 4.0, 0.5)
-    at = np.repeat(minutes, random.poisson(np.where(minutes >= since, usual * times, usual)))
-    return np.sort(at * MINUTE + random.integers(0, MINUTE, len(at)))
+    first, last = start * MINUTE, (start + int(days * 1440)) * MINUTE
+    return np.sort(random.integers(first, last, int(2 * days * 1440)))
 
 
 def view(times_ms: Ints, seed: int = 0, holes: float = 0.02, slow: float = 1.0, stretch: int = 10**9) -> View:
@@ -59,71 +56,8 @@ def profile() -> State:
 
 
 def made(profile: State | None, **options: Any) -> Operations:
-    everything = {"parts": ["missing", "volume", "latency", "confidence"]}
-    read = Operations.options_type.model_validate(everything | options)
+    read = Operations.options_type.model_validate(options)
     return Operations(Setting("ops", "m", MODEL, read, Budget(YEAR_MS, "ms"), 1.0, profile))
-
-
-def live(one: Operations, seen: View, until: int, reload: bool = False) -> tuple[State, list[tuple[int, Judgement]]]:
-    """A step a minute, with or without decisions; alarms with the minute."""
-    state, alarms = one.start(), []
-    first = int(seen.times_ms[0]) // MINUTE
-    cuts = np.searchsorted(seen.times_ms, np.arange(first, until + 1) * MINUTE)
-    for place, (a, b) in enumerate(pairwise(cuts)):
-        part = View(seen.frame[a:b], np.zeros(b - a, dtype=np.int64), 1, {}, seen.times_ms[a:b])
-        counts = of_stretch(one.observe(part), 0) if b > a else {}
-        if reload:
-            state = unpacked(json.loads(json.dumps(packed(state))))
-        if one.step(state, counts, Step(int(b - a), float(MINUTE), (first + place + 1) * MINUTE, -1)):
-            alarms += [(first + place + 1, found) for found in one.judge(state) if found.status == SignalStatus.ALARM]
-    return state, alarms
-
-
-def test_a_usual_day_raises_no_alarm(profile: State) -> None:
-    one = made(profile)
-    state, alarms = live(one, view(clock(1, 1), seed=2), DAY + 1980)
-    assert alarms == []
-    told = {found.group: found for found in one.judge(state)}
-    assert told["feature=job"].estimate == pytest.approx(0.05, abs=0.01)
-    assert told["feature=age"].estimate == 0.0
-    assert told[MORE].status == told[FEWER].status == SignalStatus.OK
-    assert {one.sentence(one.bounded(found))[:4] for found in told.values()} >= {"inco", "Deci"}
-
-
-def test_silence_by_day_is_noticed_within_ten_minutes_though_no_decision_comes(profile: State) -> None:
-    stop = DAY + 600
-    times_ms = clock(0.3, 3)
-    _, alarms = live(made(profile), view(times_ms[times_ms < stop * MINUTE]), stop + 120)
-    minute, found = alarms[0]
-    assert found.group == FEWER
-    assert stop < minute <= stop + 10
-    assert found.onset_ms is not None
-    assert abs(found.onset_ms // MINUTE - stop) <= 2
-    assert "none for" in made(profile).sentence(found)
-
-
-def test_silence_at_night_takes_longer_because_it_is_usual(profile: State) -> None:
-    stop = DAY + 1440 + 120
-    times_ms = clock(0.3, 4, start=DAY + 1320)
-    _, alarms = live(made(profile), view(times_ms[times_ms < stop * MINUTE]), stop + 300)
-    assert stop + 20 < alarms[0][0] <= stop + 90
-
-
-@pytest.mark.parametrize(("times", "group"), [(2.0, MORE), (0.5, FEWER)])
-def test_twice_or_half_as_many_decisions_are_noticed_within_the_hour(times: float, group: str, profile: State) -> None:
-    begun = DAY + 600
-    _, alarms = live(made(profile), view(clock(0.2, 5, times, begun)), DAY + 800)
-    assert alarms[0][1].group == group
-    assert begun < alarms[0][0] <= begun + 90
-
-
-def test_an_alarm_for_silence_ends_when_decisions_come_again(profile: State) -> None:
-    stop, again = DAY + 600, DAY + 660
-    times_ms = clock(0.3, 6)
-    kept = times_ms[(times_ms < stop * MINUTE) | (times_ms >= again * MINUTE)]
-    state, alarms = live(made(profile), view(kept), DAY + 900)
-    assert alarms
-    assert {found.group: found.status for found in made(profile).judge(state)}[FEWER] == SignalStatus.OK
 
 
 def test_a_feature_that_goes_missing_is_named(profile: State) -> None:
@@ -147,7 +81,7 @@ def test_without_a_profile_only_missing_inputs_are_watched() -> None:
     one = made(None, missing=0.05)
     assert one.ready is None
     assert set(one.observe(view(clock(0.1, 7)))) == {"missing"}
-    assert "waits for a profile" in str(made(None, parts=["volume"]).ready)
+    assert "waits for a profile" in str(made(None, parts=["latency"]).ready)
     assert "declare some" in str(
         Operations.applies(Model(), Operations.options_type.model_validate({"parts": ["missing"]}))
     )
@@ -164,13 +98,6 @@ def test_counts_do_not_depend_on_batches(profile: State) -> None:
         ]
         merged = merge(one.observe(parts[0]), one.observe(parts[1]))
         assert {key: values.sum(axis=0).tolist() for key, values in merged.items()} == expected
-
-
-def test_restarted_at_every_step_it_has_the_same_bits(profile: State) -> None:
-    seen, until = view(clock(0.3, 9, times=3.0, since=DAY + 600)), DAY + 700
-    straight, restarted = (live(made(profile), seen, until, reload) for reload in (False, True))
-    assert straight[1]
-    assert packed(straight[0]) == packed(restarted[0])
 
 
 # -- latency and confidence ------------------------------------------------------------------------------------------------
