@@ -16,7 +16,9 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -96,6 +98,7 @@ class Producer:
         """Send in bursts of 50 ms."""
         topic = self.settings.topic("decisions")
         async with AIOKafkaProducer(**self.settings.client(), linger_ms=5, enable_idempotence=True) as producer:
+            await self.before(producer)
             while not self._stop:
                 burst = [next(self._stream) for _ in range(max(1, self.rate // 20))]
                 sending = [
@@ -104,7 +107,14 @@ class Producer:
                 ]
                 for (key, value, headers), done in zip(burst, await asyncio.gather(*sending), strict=True):
                     self.sent.append(checker.Seen(done.partition, done.offset, key, value, tuple(headers)))
+                await self.beside(producer, burst)
                 await asyncio.sleep(0.05)
+
+    async def before(self, producer: AIOKafkaProducer) -> None:
+        """What is published before the first decision: nothing."""
+
+    async def beside(self, producer: AIOKafkaProducer, burst: Sequence[stream.Sent]) -> None:
+        """What is published after a burst: nothing."""
 
     def stop(self) -> None:
         """End after the burst in hand."""
@@ -146,13 +156,19 @@ async def _one_life(settings: Settings, agent: str, point: str, chance: random.R
     count = 1 if agent == "audit" or point == "opened" else chance.randint(1, 4)
     pattern = f"{agent}/{settings.topic('decisions' if agent == 'policy' else 'verdicts')}/*"
     life = lives.start(settings, lanes(settings, agent), f"{pattern}@{point}#{count}")
+    if await killed(life):
+        result.hits[agent, point] += 1
+
+
+async def killed(life: BaseProcess) -> bool:
+    """Wait until a life has died at its kill point; false where it had to be ended after a minute, or ended otherwise."""
     deadline = time.monotonic() + 60
     while life.is_alive() and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-    if life.exitcode == -9:
-        result.hits[agent, point] += 1
+    by_itself = life.exitcode == -9
     life.kill()
     life.join()
+    return by_itself
 
 
 async def _aborted(settings: Settings, agent: str, settle: bool = False) -> int:

@@ -252,11 +252,9 @@ async def read(client: dict[str, object], prefix: str, store: Path | None = None
     return View(topics, leaves)
 
 
-async def read_topic(client: dict[str, object], topic: str) -> list[Seen]:
-    """Every committed record of a topic, by partition and offset."""
-    consumer = AIOKafkaConsumer(
-        topic, **client, group_id=None, isolation_level="read_committed", auto_offset_reset="earliest"
-    )
+async def read_topic(client: dict[str, object], topic: str, isolation: str = "read_committed") -> list[Seen]:
+    """Every record of a topic that a reader of this isolation sees, by partition and offset."""
+    consumer = AIOKafkaConsumer(topic, **client, group_id=None, isolation_level=isolation, auto_offset_reset="earliest")
     await consumer.start()
     try:
         places = sorted(consumer.assignment())  # without a group: all partitions
