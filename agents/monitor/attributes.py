@@ -5,7 +5,6 @@ Subjects share few combinations of groups, so each costs one number: a million s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,7 +29,7 @@ class AttributeTable:
     def __init__(self) -> None:
         self._place: dict[str, int] = {}
         self._combos: list[Mapping[str, str | None]] = [{}]
-        self._numbers: dict[str, int] = {"{}": 0}
+        self._numbers: dict[tuple[tuple[str, str | None], ...], int] = {(): 0}
         self._codes: dict[tuple[str, str], Ints] = {}
 
     def __len__(self) -> int:
@@ -41,10 +40,10 @@ class AttributeTable:
         if groups is None:
             self._place.pop(subject, None)
             return
-        name = json.dumps(groups, sort_keys=True)
-        number = self._numbers.get(name)
+        combo = tuple(sorted(groups.items()))
+        number = self._numbers.get(combo)
         if number is None:
-            number = self._numbers[name] = len(self._combos)
+            number = self._numbers[combo] = len(self._combos)
             self._combos.append(dict(groups))
             self._codes.clear()
         self._place[subject] = number
