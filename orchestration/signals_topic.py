@@ -34,22 +34,30 @@ class Standing:
 
 
 async def signals(settings: Settings) -> list[Standing]:
-    """The newest signal of each key, strongest status first."""
-    found: dict[bytes, Standing] = {}
-    for one in await history(settings):
-        found[one.data.model_dump_json(include={"model", "version", "monitor", "segment", "group"}).encode()] = one
+    """The newest signal of each key, strongest status first; those that were withdrawn are left out."""
+    found: dict[bytes, Standing | None] = {}
+    for key, one in await _records(settings):
+        found[key] = one
+    standing = [one for one in found.values() if one is not None]
     order = ("alarm", "warn", "ok", "insufficient", "none")
-    return sorted(found.values(), key=lambda one: (order.index(one.data.status.value), one.data.monitor, one.id))
+    return sorted(standing, key=lambda one: (order.index(one.data.status.value), one.data.monitor, one.id))
 
 
 async def history(settings: Settings) -> list[Standing]:
     """Every signal that compaction has left, oldest first."""
-    records = await Broker(settings).read_all(settings.topic("signals"))
-    found = []
-    for record in records:
-        if record.value is not None and not (record.key or b"").startswith(WATERMARK):
+    return [one for _, one in await _records(settings) if one is not None]
+
+
+async def _records(settings: Settings) -> list[tuple[bytes, Standing | None]]:
+    """Key and signal of each record, None where it was withdrawn; watermarks are left out."""
+    found: list[tuple[bytes, Standing | None]] = []
+    for record in await Broker(settings).read_all(settings.topic("signals")):
+        key: bytes = record.key or b""
+        if record.value is None:
+            found.append((key, None))
+        elif not key.startswith(WATERMARK):
             event = Signal.model_validate_json(record.value)
-            found.append(Standing(event.id, record.offset, record.timestamp, event.data))
+            found.append((key, Standing(event.id, record.offset, record.timestamp, event.data)))
     return found
 
 

@@ -26,7 +26,7 @@ from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
 from agents.partitions import partition_of
 from agents.policy.flags import dedup_key
-from agents.policy.surroundings import signal_key
+from agents.policy.surroundings import key_of, signal_key
 from agents.policy.times import iso
 from agents.records import Message, Record, Stretch, position
 
@@ -95,31 +95,36 @@ class AssessAgent:
         self.told_ms = -1
         self.dirty: set[str] = set()
         self.refused: list[Poison] = []
+        self.withdrawn: list[str] = []
+        """Keys of signals that no longer stand, until the next batch."""
         self.watched = compile_monitors(self.configuration, self.profiles, self.kinds)
         self.digest = self.configuration.digest()
 
     def switch(self, configuration: Configuration, profiles: Mapping[str, Profile]) -> None:
         """Judge by another configuration from now on: what a monitor has gathered is kept where it is declared as before.
 
-        A monitor with other options, budget or profile starts anew, because what it counted means something else.
+        A monitor with other options, budget or profile starts anew, because what it counted means something else. What
+        it said, or one that ended, is withdrawn with the next batch: nothing stands that no monitor would say again.
         """
         before, self.configuration, self.profiles = self.watched, configuration, profiles
         self.watched = compile_monitors(configuration, profiles, self.kinds)
         self.digest = configuration.digest()
         for model, assessor in list(self.assessors.items()):
             now, old = self.watched.get(model), before[model]
+            kept = unchanged(old, now) if now is not None else set[str]()
+            self.withdrawn += [key_of(model, *one) for one in assessor.published if one[1] not in kept]
+            self.dirty.add(model)
             if now is None or not now.monitors:
                 del self.assessors[model]
                 continue
-            kept = unchanged(old, now)
             fresh = self.assessors[model] = Assessor(now)
             fresh.restore(only(assessor.snapshot(), kept))
-            self.dirty.add(model)
 
     def take(self, observations: Sequence[Record], ticks: Sequence[Record]) -> Iterator[Stretch]:
         """Judge a batch of observations, then let time pass to the last tick."""
-        signals: list[Message] = []
+        signals: list[Message] = [(key.encode(), None, self._numbered()) for key in self.withdrawn]
         flags: list[Message] = []
+        self.withdrawn.clear()
         for record in observations:
             self.now_ms = max(self.now_ms, record.timestamp)
             try:

@@ -137,8 +137,12 @@ def signal_key(data: SignalData) -> str:
     >>> signal_key(SignalData(model="m", version="1", monitor="drift", status="ok"))
     '["m","1","drift",null,null]'
     """
-    parts = [data.model, data.version, data.monitor, data.segment, data.group]
-    return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return key_of(data.model, data.version, data.monitor, data.segment, data.group)
+
+
+def key_of(model: str, version: str, monitor: str, segment: str | None, group: str | None) -> str:
+    """The key of the signal that speaks of all this."""
+    return json.dumps([model, version, monitor, segment, group], separators=(",", ":"), ensure_ascii=False)
 
 
 def _calendar(names: Collection[str], calendar: OpenHours, times_ms: Times) -> dict[str, Sequence[object]]:

@@ -9,7 +9,7 @@ import pytest
 from agents.configuration import Configuration
 from agents.monitor.agent import AssessAgent
 from agents.monitor.changes import changes
-from agents.records import Plain
+from agents.records import Plain, collect
 from tests.unit.monitor.test_agent import CONFIGURATION, unfair_observations
 
 
@@ -60,3 +60,26 @@ def test_a_running_lane_keeps_and_restarts_just_that(level: float, kept: bool) -
     assert (state is not None and state["watch"]["all_n"].sum() == before) == kept
     list(agent.take(found[10:], []))
     assert agent.assessors["credit"].states["1", "gap"]["watch"]["all_n"].sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("after", "withdrawn"),
+    [
+        (changed(monitors={"gap": {**GAP, "team": "risk"}}), False),
+        (changed(monitors={"gap": {**GAP, "level": 0.7}}), True),
+        (changed(monitors={}), True),
+    ],
+)
+def test_what_a_monitor_said_is_withdrawn_when_it_ends_or_starts_anew(after: Configuration, withdrawn: bool) -> None:
+    found: list[Plain] = unfair_observations()
+    agent = AssessAgent("t", "t.observations", 0, CONFIGURATION)
+    written = collect(agent.take(found[:-1], []))[("t.signals", 0)]
+    said = {key for key, _, _ in written if not (key or b"").startswith(b'["watermark"')}
+    assert b'["credit","1","gap",null,"sex=female"]' in said
+    agent.switch(after, {})
+    then = collect(agent.take([], found[-1:])).get(("t.signals", 0), [])
+    assert {key for key, value, _ in then if value is None} == (said if withdrawn else set())
+    numbers = [int(dict(headers)["govern-seq"] or b"") for _, _, headers in [*written, *then]]
+    assert numbers == list(range(len(numbers)))
+    again = collect(agent.take([], found[-1:])).get(("t.signals", 0), [])
+    assert [key for key, value, _ in again if value is None] == []
