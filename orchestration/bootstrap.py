@@ -22,6 +22,7 @@ from orchestration.log_store import LogStore
 from orchestration.manifest_lane import ManifestLane
 from orchestration.monitor_join import JoinWork, join_inputs
 from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import DAY_MS, Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
@@ -74,7 +75,7 @@ def make_lane(settings: Settings, name: LaneName) -> LaneLife:
 
 def _policy(settings: Settings, name: LaneName) -> Lane:
     committer = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
-    broker = Broker(settings)
+    broker, profiles = Broker(settings), ProfileStore(settings.profiles_url)
 
     def make(standing: Any) -> Work:
         return PolicyAgent(
@@ -87,7 +88,7 @@ def _policy(settings: Settings, name: LaneName) -> Lane:
         )
 
     pace = Pace(settings.batch_records, settings.batch_age_ms, settings.snapshot_interval_ms)
-    return Lane(name, broker, make, pace, standing=lambda: StandingTopics(broker))
+    return Lane(name, broker, make, pace, standing=lambda: StandingTopics(broker, profiles.get))
 
 
 def _audit(settings: Settings, name: LaneName) -> Lane:

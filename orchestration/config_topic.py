@@ -17,7 +17,9 @@ from aiokafka.errors import KafkaError
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import ConfigurationData, ConfigurationEvent
+from orchestration import anomaly_scores
 from orchestration.kafka import Broker, close, sort_error
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
 
 KEY = b"current"
@@ -66,7 +68,12 @@ async def current(settings: Settings) -> Applied | None:
 
 
 async def apply(settings: Settings, configuration: Configuration, note: str | None = None) -> Applied:
-    """Put a configuration in force, unless it is already."""
+    """Put a configuration in force, unless it is already.
+
+    Raises NotReady or Misconfigured, before anything is written, where rules ask for a profile that is not there or cannot
+    be used: lanes would decide nothing.
+    """
+    anomaly_scores.check(configuration, ProfileStore(settings.profiles_url))
     broker = Broker(settings)
     writer = f"{settings.prefix}.operator.config"
     producer = await broker.producer(writer)  # fences another operator's apply before we look at what is in force

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,12 +21,13 @@ from agents.audit.notes import Checkpoint, split_note
 from agents.audit.proof import VerdictId, find_verdict
 from agents.audit.tiles import WIDTH, stored_bundle
 from agents.configuration import Configuration
-from agents.errors import GovernanceError, Misconfigured
+from agents.errors import GovernanceError, Misconfigured, NotReady
 from agents.events import ConfigurationEvent, SnapshotData, Verdict
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import TOPICS, Standing
 from agents.records import Plain, Record, collect
 from agents.timestamps import milliseconds
+from orchestration.anomaly_scores import Find, known_of
 from orchestration.archive import Archive, Expired
 from orchestration.evidence_topic import record_of, stored_records
 from orchestration.log_store import LogStore
@@ -71,9 +72,17 @@ class Reexecuted:
 
 
 def reexecute(
-    verdict: VerdictId, prefix: str, store: LogStore, archive: Archive, committer: Committer | None, value_limit: int
+    verdict: VerdictId,
+    prefix: str,
+    store: LogStore,
+    archive: Archive,
+    committer: Committer | None,
+    value_limit: int,
+    find: Find,
 ) -> Reexecuted:
     """Judge a recorded decision again. Without the salt key (`committer` is None) the commitment is not compared.
+
+    `find` gives the profiles that rules ask for, by the digests that the configuration names.
 
     Raises:
         Misconfigured: the evidence has no such verdict, or it is not one that a policy gave.
@@ -90,7 +99,7 @@ def reexecute(
     decision = archive.read(verdict.topic, verdict.partition, verdict.offset)
     if decision is None:
         raise NotReproducible(f"the archive has no decision {verdict.position} (yet); is it the right archive?")
-    standing = _standing(store, prefix, recorded)
+    standing = _scored(_standing(store, prefix, recorded), find)
     remarks: dict[str, str] = {}  # a field that cannot be compared, or a name -> why
     committer = _committer(committer, recorded, remarks)
     agent = PolicyAgent(prefix, verdict.topic, verdict.partition, committer, standing.configuration, value_limit)
@@ -146,6 +155,14 @@ def _standing(store: LogStore, prefix: str, recorded: Verdict) -> Standing:
             f"in version {__version__}, the verdict's is {recorded.data.config} (version {recorded.data.code})"
         )
     return standing
+
+
+def _scored(standing: Standing, find: Find) -> Standing:
+    """With the profiles that the configuration's rules ask for; it names their digests, so evidence does."""
+    try:
+        return replace(standing, anomalies=known_of({*standing.rules.profiles.values()}, find))
+    except NotReady as error:
+        raise NotReproducible(str(error)) from error
 
 
 def _evidence(store: LogStore, prefix: str, short: str, end: int) -> list[Plain]:

@@ -26,9 +26,12 @@ from agents.errors import Misconfigured
 from agents.events import STRICTNESS, SignalData
 from agents.monitor.profiles import Profile
 from agents.policy.agent import PolicyAgent
+from agents.policy.anomalies import Known
 from agents.policy.flags import SAMPLE
+from agents.policy.rules import compiled
 from agents.policy.standing import Standing
 from agents.records import Message, Plain, collect
+from orchestration.anomaly_scores import known_among
 from orchestration.decision_file import PARTITION, TOPIC, Progress, batches
 from orchestration.extensions import kinds
 from orchestration.file_monitors import Attributes, FileMonitors
@@ -167,10 +170,12 @@ class Replayed:
 class Judge:
     """One configuration's policy agent and monitors on records of a file."""
 
-    def __init__(self, configuration: Configuration, monitors: FileMonitors | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, monitors: FileMonitors | None = None, anomalies: Known | None = None
+    ) -> None:
         self.agent = PolicyAgent(PREFIX, TOPIC, PARTITION, SALT, configuration)
         self.monitors = monitors
-        self._standing = Standing.of(configuration)
+        self._standing = Standing.of(configuration, anomalies)
         self.digest = self._standing.digest
         self.value_limit = self.agent.value_limit
 
@@ -215,13 +220,14 @@ def replay(
     """Judge every record of a file by a configuration, and write what came of it into the folder `out`.
 
     With `before`, also what that configuration decides otherwise (diff.ndjson: from `before` to `configuration`). `profiles`
-    finds those that a configuration names, `attributes` are protected attributes by subject; both are for monitors only.
-    Raises Misconfigured where the file cannot be read, the folder not written, or a policy not used.
+    finds those that a configuration names, for monitors and for rules that ask for anomaly scores; `attributes` are protected
+    attributes by subject, for monitors only. Raises Misconfigured where the file cannot be read, the folder not written, or a
+    policy not used, and NotReady where rules ask for a profile that is not there.
     """
     if not decisions.is_file():
         raise Misconfigured(f"there is no file {decisions}; give one decision a line, as NDJSON")
-    judge = Judge(configuration, _monitors(configuration, profiles, attributes))
-    other = Judge(before, _monitors(before, profiles, attributes)) if before is not None else None
+    judge = _judge(configuration, profiles, attributes)
+    other = _judge(before, profiles, attributes) if before is not None else None
     tally = Tally(judge.digest)
     changes = Changes(other.digest) if other is not None else None
     flags = _Flags()
@@ -246,10 +252,12 @@ def replay(
     return result
 
 
-def _monitors(configuration: Configuration, profiles: ProfilesOf, attributes: Attributes | None) -> FileMonitors | None:
-    if not configuration.monitors:
-        return None
-    return FileMonitors(configuration, kinds(), profiles(configuration), attributes)
+def _judge(configuration: Configuration, profiles: ProfilesOf, attributes: Attributes | None) -> Judge:
+    found: Mapping[str, Profile] = {}
+    if configuration.monitors or compiled(configuration).profiles:
+        found = profiles(configuration)
+    monitors = FileMonitors(configuration, kinds(), found, attributes) if configuration.monitors else None
+    return Judge(configuration, monitors, known_among(configuration, found.values()))
 
 
 def _watched(judge: Judge, out: Path) -> tuple[str, ...]:

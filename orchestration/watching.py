@@ -25,6 +25,7 @@ from agents.monitor.watch import Watch
 from agents.policy.rules import Matched, effect_of
 from agents.policy.standing import Standing
 from agents.records import Plain
+from orchestration.anomaly_scores import known_among
 from orchestration.decision_file import Progress
 from orchestration.profiling import fitted
 from orchestration.signal_records import Signals
@@ -126,7 +127,8 @@ class Watching:
         if profiles:
             self.watch.compare_with(profiles)
             self.findings.profiles = dict(profiles)
-        self._standing = Standing.of(self.watch.configuration)
+        anomalies = known_among(self.watch.configuration, (profiles or {}).values())
+        self._standing = Standing.of(self.watch.configuration, anomalies)
         self._signals = Signals("watch")
         self._statuses: dict[Key, SignalStatus] = {}
         self._attributes: Mapping[str, Mapping[str, str | None]] | None = attributes

@@ -154,9 +154,9 @@ class RuleSet:
         return {name: value[0] for name, value in values.items()} | {one.name: one[0] for one in scored}
 
     @cached_property
-    def profiles(self) -> frozenset[str]:
-        """Digests of the profiles that rules need, for anomaly scores."""
-        return frozenset(plan.profile for plan in self._plans.values() if plan.features)
+    def profiles(self) -> Mapping[str, str]:
+        """The digest of its profile, for each model whose rules ask for anomaly scores."""
+        return {model: plan.profile for model, plan in self._plans.items() if plan.features}
 
     @cached_property
     def memory(self) -> Mapping[str, int]:

@@ -178,7 +178,8 @@ def given_values(
     """All columns of a test's decision.
 
     `time` sets event and broker time and the calendar. What follows from what is given (caller_declared,
-    model.version_declared, the calendar) is worked out unless given; signals are `none`, safeguards false, the rest (anomaly scores, too) null.
+    model.version_declared, the calendar) is worked out unless given; signals are `none`, safeguards false, the rest null,
+    anomaly scores included.
     """
     declaration = configuration.models[model]
     told = dict(flat(given))

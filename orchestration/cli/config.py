@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.configuration import Configuration
-from agents.errors import Retryable
+from agents.errors import NotReady, Retryable
 from agents.monitor.changes import changes
 from agents.policy.differences import Difference, differences
-from orchestration import config_topic, deployment, topics
+from orchestration import anomaly_scores, config_topic, deployment, topics
 from orchestration.config_files import files_of, load, schema_text, start
 from orchestration.extensions import kinds
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and compare configurations.")
@@ -41,6 +42,8 @@ def check(path: Where) -> None:
     configuration = load(path)
     typer.echo(f"ok: {summary(configuration)} in {len(files_of(path))} file(s)")
     typer.echo(configuration.digest())
+    for line in _unscored(configuration):
+        typer.echo(line)
     if configuration.monitors:
         from orchestration.cli.monitors import waiting_of  # the kinds of monitors take a second to import
 
@@ -143,6 +146,14 @@ def _reported(settings: Settings, digest: str, wait: float) -> None:
         if time.monotonic() > until:
             raise Retryable(f"not reported by {', '.join(late)} after {wait:.0f} s; `govern status` says why")
         time.sleep(0.2)
+
+
+def _unscored(configuration: Configuration) -> list[str]:
+    """What rules that ask for anomaly scores would wait for, or never get."""
+    try:
+        return anomaly_scores.check(configuration, ProfileStore(Settings().profiles_url))
+    except NotReady as error:
+        return [f"lanes would wait and decide nothing: {error}"]
 
 
 def summary(configuration: Configuration) -> str:

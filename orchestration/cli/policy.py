@@ -18,11 +18,13 @@ from agents.frames import Reader
 from agents.policy.columns import columns_of
 from agents.policy.conditions import writable
 from agents.policy.reasons import shown
-from agents.policy.standing import Standing
 from agents.policy.testing import Explained, Seen, explain, run_tests
 from agents.records import Plain
 from agents.timestamps import milliseconds
+from orchestration.anomaly_scores import standing_of
 from orchestration.config_files import load
+from orchestration.profile_store import ProfileStore
+from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Test and explain policies.")
 Where = Annotated[Path, typer.Argument(help="A folder of YAML files, or one file.", show_default=False)]
@@ -60,7 +62,7 @@ def explain_command(
     """Show what each rule saw for one decision, and why it matched or did not."""
     configuration = load(path)
     row = _row(configuration, decision, broker_time, topic)
-    told = explain(Standing.of(configuration), row)
+    told = explain(standing_of(configuration, ProfileStore(Settings().profiles_url).get), row)
     if as_json:
         typer.echo(json.dumps(_document(told), indent=1, ensure_ascii=False))
     else:

@@ -90,6 +90,7 @@ def _again(text: str, settings: Settings, as_json: bool) -> int:
             Archive(settings.archive_url),
             committer,
             settings.max_record_bytes,
+            ProfileStore(settings.profiles_url).get,
         )
     except (Expired, NotReproducible) as error:
         typer.echo(str(error), err=True)

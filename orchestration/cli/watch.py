@@ -54,7 +54,8 @@ def watch(
         store = ProfileStore(Settings().profiles_url)
         if profile is not None:
             found = store.get(profile)
-            profiles = {found.model: found}
+            others = {name: one.profile for name, one in configuration.models.items() if name != found.model}
+            profiles = {name: store.get(one) for name, one in others.items() if one} | {found.model: found}
         else:
             profiles = dict(store.of(configuration))
         watching = Watching(

@@ -30,6 +30,7 @@ from orchestration.demo.flow import Place
 from orchestration.demo.records import Message
 from orchestration.kafka import Broker
 from orchestration.log_store import LogStore
+from orchestration.profile_store import ProfileStore
 from orchestration.reexecute import reexecute
 from orchestration.settings import Settings
 
@@ -265,9 +266,10 @@ def judged_again(settings: Settings, position: str, what: str = "") -> Check:
     named = f"{position}, {what}," if what else position
     salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
+    profiles = ProfileStore(settings.profiles_url).get
     try:
         wanted = VerdictId.parse(f"{position}/gate")
-        found = reexecute(wanted, settings.prefix, store, archive, salt, settings.max_record_bytes)
+        found = reexecute(wanted, settings.prefix, store, archive, salt, settings.max_record_bytes, profiles)
     except GovernanceError as error:
         return Check(f"{named} judged again gives the same verdict", (str(error),))
     problems = [f"{one.field}: {one.recorded}, again {one.again}" for one in found.differences] + list(found.remarks)

@@ -20,6 +20,7 @@ from orchestration.demo import story
 from orchestration.demo.story import settings_of
 from orchestration.local_ray import LocalRay
 from orchestration.log_store import LogStore
+from orchestration.profile_store import ProfileStore
 from orchestration.reexecute import reexecute
 
 COUNT = 600
@@ -140,12 +141,15 @@ def test_what_it_suggests_can_be_typed_as_it_stands(ran):
 def test_every_single_decision_comes_out_the_same_when_judged_again(ran):
     settings = settings_of(ran.folder / "var" / "demo").model_copy(update={"keys_dir": ran.folder / "demo-keys"})
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
-    salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
+    salt, profiles = (
+        keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt),
+        ProfileStore(settings.profiles_url),
+    )
     kinds: dict[str, int] = {}
     for topic, partition in archive.partitions():
         for record in archive.scan(topic, partition, 0, 1 << 62):
             wanted = VerdictId(topic, partition, record.offset, "gate")
-            found = reexecute(wanted, settings.prefix, store, archive, salt, settings.max_record_bytes)
+            found = reexecute(wanted, settings.prefix, store, archive, salt, settings.max_record_bytes, profiles.get)
             assert (found.recorded, found.remarks) == (found.again, ())
             kind = found.verdict.data.kind.value
             kinds[kind] = kinds.get(kind, 0) + 1

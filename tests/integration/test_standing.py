@@ -9,6 +9,7 @@ from agents.configuration import Configuration
 from agents.policy.standing import Standing
 from orchestration import config_topic, topics
 from orchestration.kafka import Broker
+from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
 from orchestration.standing import StandingTopics
 from tests.integration.kafka_fixtures import produce
@@ -36,7 +37,7 @@ async def test_a_rule_that_looks_back_has_signals_read_again_and_a_lane_that_sta
     )
     await topics.ensure(settings)
     await config_topic.apply(settings, watching())
-    running = StandingTopics(Broker(settings))
+    running = StandingTopics(Broker(settings), ProfileStore(settings.profiles_url).get)
 
     async def until(signals: int, digest: str) -> Standing:
         for _ in range(200):
@@ -63,7 +64,7 @@ async def test_a_rule_that_looks_back_has_signals_read_again_and_a_lane_that_sta
         now = await until(6, waiting.digest())
     finally:
         await running.close()
-    fresh = StandingTopics(Broker(settings))
+    fresh = StandingTopics(Broker(settings), ProfileStore(settings.profiles_url).get)
     try:
         await fresh.open()
         assert await fresh.poll() == now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,14 @@ from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.records import Plain, collect
 from orchestration import keys
+from orchestration.anomaly_scores import known_of
 from orchestration.archive import Archive, Expired
 from orchestration.cli.main import command
 from orchestration.evidence_topic import stored_records
 from orchestration.log_store import LogStore
+from orchestration.profile_store import ProfileStore
 from orchestration.reexecute import NotReproducible, Reexecuted, reexecute
+from tests.unit import unusual
 from tests.unit.test_replay import configuration, decision
 
 TOPIC = "gim.decisions"
@@ -49,6 +53,7 @@ class Lane:
 
     def __init__(self, folder: Path) -> None:
         self.store, self.archive = LogStore(str(folder / "evidence")), Archive(str(folder / "archive"))
+        self.profiles = ProfileStore(str(folder / "profiles"))
         self.signer = Signer("gim", bytes(32))
         self.logs: dict[str, LogState] = {}
         self.next = {"config": 0, "signals": 0, "safeguards": 0, "verdicts": 0}
@@ -67,6 +72,8 @@ class Lane:
         data = ConfigurationData(digest=new.digest(), document=new.document())
         event = ConfigurationEvent(id=f"c{self.next['config']}", source="/gim/operator", data=data)
         self.stand("config", "current", event.model_dump_json(exclude_none=True).encode())
+        known = known_of({*self.standing.rules.profiles.values()}, self.profiles.get)
+        self.standing = replace(self.standing, anomalies=known)
         if self.agent is None:
             self.agent = PolicyAgent("gim", TOPIC, 0, SALT, new)
             self.agent.restore(None)
@@ -98,7 +105,7 @@ class Lane:
         self.store.write_checkpoint(self.signer.sign(step.text))
 
     def again(self, verdict: VerdictId, salt: Committer | None = SALT) -> Reexecuted:
-        return reexecute(verdict, "gim", self.store, self.archive, salt, LIMIT)
+        return reexecute(verdict, "gim", self.store, self.archive, salt, LIMIT, self.profiles.get)
 
 
 @pytest.fixture
@@ -136,6 +143,26 @@ def test_it_is_judged_by_what_stood_then_and_not_by_what_stands_now(lane):
     assert [one.verdict.data.effect for one in found] == ["allow", "hold", "hold"]
     assert [one.verdict.data.as_of.config for one in found] == [1, 3, 3]
     assert [one.verdict.data.as_of.safeguards for one in found] == [0, 0, 1]
+
+
+def test_a_verdict_by_a_p_value_comes_out_the_same_with_the_profile_and_is_not_guessed_without_it(lane, tmp_path):
+    lane.profiles.put(unusual.profile().to_bytes())
+    lane.apply(unusual.configuration())
+    rows = unusual.inputs(60, 3, odd=(11, 40))
+    judged = lane.judge(unusual.event(number, one) for number, one in enumerate(rows))
+    odd = (judged[11], judged[40])
+    for one in (judged[0], *odd):
+        found = lane.again(one)
+        assert (found.recorded == found.again, found.remarks) == (True, ())
+        assert found.verdict.data.effect == ("hold" if one in odd else "allow")
+    (kept,) = (tmp_path / "profiles").iterdir()
+    data = kept.read_bytes()
+    kept.write_bytes(data.replace(b'"rows":6000', b'"rows":6001'))
+    with pytest.raises(Misconfigured, match="bytes are not those of sha256:"):
+        lane.again(judged[11])
+    kept.unlink()
+    with pytest.raises(NotReproducible, match=f"there is no profile {unusual.profile().digest}"):
+        lane.again(judged[11])
 
 
 MINUTE = 60_000
