@@ -13,7 +13,7 @@ from agents.configuration import Model
 from agents.monitor.call_rate import rate_bounds, rate_judgement
 from agents.monitor.contract import Bools, Counts, Ints, Judgement, Monitor, Options, Setting, State, Step, View
 from agents.monitor.poisson import MINUTE_MS, SLOWER, SOURCE, Rates, hour_of
-from agents.monitor.rates import DAY, Minutes, count_minutes, fitted, least, most
+from agents.monitor.rates import BLOCK, DAY, Minutes, count_minutes, fitted, least, most
 from agents.policy.calendars import OpenHours
 
 MORE, FEWER = "more decisions", "fewer decisions"
@@ -74,13 +74,15 @@ class Volume(Monitor):
 
     def start(self) -> State:
         state = {"minutes": self.minutes.start(), "more": self.more.start(), "fewer": self.fewer.start()}
-        return state | {"last_ms": -1, "now_ms": -1}
+        return state | {"last": -1, "now_ms": -1}  # the last minute with a decision
 
     def step(self, state: State, counts: Counts, step: Step) -> bool:
         state["now_ms"] = step.now_ms
-        state["last_ms"] = step.now_ms if step.n else state["last_ms"]
         if state["minutes"]["next"] < 0 and not counts:
             self.minutes.begin(state["minutes"], step.now_ms)  # it was declared in the middle of a silence
+            state["last"] = state["minutes"]["first"]
+        for block, values in counts.items():
+            state["last"] = max(state["last"], int(block) * BLOCK + int(np.flatnonzero(values)[-1]))
         changed = False
         for first, calls, skipped in self.minutes.take(state["minutes"], counts, step):
             minutes = first + np.arange(len(calls))
@@ -99,7 +101,7 @@ class Volume(Monitor):
         return np.asarray(length[hour_of(minutes, len(length))] > 0)
 
     def judge(self, state: State) -> Sequence[Judgement]:
-        silent = max(state["now_ms"] - state["last_ms"], 0) / MINUTE_MS if state["last_ms"] >= 0 else 0.0
+        silent = max(state["now_ms"] / MINUTE_MS - state["last"] - 1, 0.0) if state["last"] >= 0 else 0.0
         found = []
         for part, family in (("more", self.more), ("fewer", self.fewer)):
             rate = family.judge(state[part])[0]
