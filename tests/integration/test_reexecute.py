@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from orchestration.bootstrap import make_lane
 from orchestration.lane import LaneName
 from orchestration.local_kafka import LocalKafka
 from orchestration.log_store import LogStore
+from orchestration.profile_store import ProfileStore
 from orchestration.reexecute import Reexecuted, reexecute
 from orchestration.settings import Settings
 from tests.integration.kafka_fixtures import consume_all, produce
+from tests.unit import unusual
 from tests.unit.test_replay import configuration, decision
 
 LANES = (
@@ -77,10 +79,16 @@ async def caught_up(settings: Settings, broker: LocalKafka, count: int) -> None:
 def again(settings: Settings) -> list[Reexecuted]:
     salt = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
-    topic = settings.topic("decisions")
+    topic, find = settings.topic("decisions"), ProfileStore(settings.profiles_url).get
     return [
         reexecute(
-            VerdictId(topic, 0, one.offset, "gate"), settings.prefix, store, archive, salt, settings.max_record_bytes
+            VerdictId(topic, 0, one.offset, "gate"),
+            settings.prefix,
+            store,
+            archive,
+            salt,
+            settings.max_record_bytes,
+            find,
         )
         for one in archive.scan(topic, 0, 0, 1 << 62)
     ]
@@ -127,3 +135,46 @@ async def test_what_real_lanes_judged_comes_out_the_same_byte_for_byte(broker, p
     ]
     recorded = {json.loads(one.value)["id"]: one.value for one in await consume_all(broker, settings.topic("verdicts"))}
     assert {one.verdict.id: one.again for one in found} == recorded
+
+
+async def test_an_odd_decision_is_held_by_its_p_value_judged_again_alike_and_nothing_passes_while_the_profile_is_gone(
+    broker, prefix, tmp_path
+):
+    settings = settings_for(broker, prefix, tmp_path)
+    await topics.ensure(settings)
+    store = ProfileStore(settings.profiles_url)
+    store.put(unusual.profile().to_bytes())
+    await config_topic.apply(settings, unusual.configuration())
+    decisions, odd = settings.topic("decisions"), (11, 39, 40)
+    values = [unusual.event(number, one) for number, one in enumerate(unusual.inputs(41, 4, odd=odd))]
+    await produce(broker, decisions, [(b"k", one) for one in values[:40]], partition=0)
+    async with lanes(settings):
+        await caught_up(settings, broker, 40)
+    found = again(settings)
+    assert [(one.recorded == one.again, one.remarks) for one in found] == [(True, ())] * 40
+    assert [number for number, one in enumerate(found) if one.verdict.data.effect == "hold"] == [11, 39]
+
+    (file,) = (tmp_path / "profiles").iterdir()
+    file.unlink()
+    await produce(broker, decisions, [(b"k", values[40])], partition=0)
+    lane = make_lane(settings, LaneName(settings.prefix, "policy", decisions, 0))
+    running = asyncio.create_task(lane.run())
+    await until(lambda: lane.status.state == "waiting")
+    assert f"there is no profile {unusual.profile().digest}" in lane.status.detail
+    assert len(await consume_all(broker, settings.topic("verdicts"))) == 40
+    store.put(unusual.profile().to_bytes())
+    await until(lambda: lane.status.records == 1)
+    lane.stop()
+    await running
+    held = await consume_all(broker, settings.topic("held"))
+    assert [(one.key or b"").decode() for one in held] == [f"{decisions}/0/{number}" for number in odd]
+    (reason,) = json.loads(dict(held[0].headers)["govern-reasons"])
+    assert reason["text"].startswith("one in 0.000249937515621095 has such an input (0.")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("not within 10 s")
