@@ -36,8 +36,9 @@ def fitted(
     outcome: str | None = None,
     source: str = "",
 ) -> Profile:
-    """A profile of one model from its decisions (of one version, where named); raises Misconfigured with the mend.
+    """A profile of one model from its decisions; raises Misconfigured with the mend.
 
+    Of one version, where named; kinds that judge all versions together compare with all all the same.
     `outcome` names the column of a frame that says what really happened.
     """
     declaration = configuration.models.get(model)
@@ -49,14 +50,16 @@ def fitted(
         raise Misconfigured(f"there is no decision of {model!r} in {source or 'the data'}")
     if outcome is not None:
         table = _with_outcome(table, rows, outcome, declaration)
-    versions = sorted(set(table.versions))
+    versions, every = sorted(set(table.versions)), table
     if version is not None:
         if version not in versions:
             raise Misconfigured(f"there is no decision of version {version!r}; there are {', '.join(versions)}")
         table = table.rows([row for row, one in enumerate(table.versions) if one == version])
     with threadpool_limits(1):  # the same figures on any machine, and no threads that wait for each other on a busy one
-        view = replace(view_of(table, declaration), calendar=hours_of(configuration, model))
-        found = fit(kinds, view, model, declaration, version=version or _only(versions), source=source)
+        hours = hours_of(configuration, model)
+        view = replace(view_of(table, declaration), calendar=hours)
+        whole = None if table is every else replace(view_of(every, declaration), calendar=hours)
+        found = fit(kinds, view, model, declaration, version=version or _only(versions), source=source, whole=whole)
     remarks = [*_remarks(table, declaration, versions, version), *found.remarks]
     return replace(found, remarks=tuple(remarks))
 

@@ -89,12 +89,16 @@ def fit(
     *,
     version: str | None = None,
     source: str = "",
+    whole: View | None = None,
 ) -> Profile:
-    """A profile from reference decisions (a View with every column of the model; one stretch is enough)."""
+    """A profile from reference decisions (a View with every column of the model; one stretch is enough).
+
+    `whole`: decisions of all versions, for kinds of scope `model`, where the view has those of one version only.
+    """
     sections: dict[str, State] = {}
     remarks: list[str] = []
     for kind, monitor in kinds.items():
-        section, told = monitor.fit(view, declaration)
+        section, told = monitor.fit(whole if whole is not None and monitor.scope == "model" else view, declaration)
         if section is not None:
             sections[kind] = section
         remarks += [one for one in told if one not in remarks]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from agents.errors import Misconfigured
+from agents.monitor.compilation import compile_monitors
 from agents.monitor.profiles import Profile
 from orchestration import tables
 from orchestration.cli.progress import progress
@@ -54,6 +55,10 @@ def fit(
         report(0.9)
         digest = ProfileStore(_url(store)).put(found.to_bytes())
     _show(found)
+    used = {one.kind for one in compile_monitors(configuration, {}, kinds())[model].monitors}
+    idle = ", ".join(sorted(set(found.sections) - used))
+    if idle:
+        typer.echo(f"not declared under `monitors:` for this model, though it serves them: {idle}")
     typer.echo(f"write into the model's declaration:\n    profile: {digest}")
 
 

@@ -81,6 +81,8 @@ def test_fit_prints_the_digest_to_paste_and_says_how_good_the_profile_is(here, c
     assert "data_drift" in said
     assert "only 720 decisions" in said
     assert "feature debt is constant" in said
+    idle = next(line for line in said.splitlines() if line.startswith("not declared under `monitors:`"))
+    assert "volume" in idle
     digest = said.rsplit("profile: ", 1)[1].strip()
     assert [f"sha256:{one.stem}" for one in (here / "var" / "profiles").iterdir()] == [digest]
 
@@ -95,6 +97,15 @@ def test_fit_prints_the_digest_to_paste_and_says_how_good_the_profile_is(here, c
     Path("governance.yaml").write_text(text + "monitors: {data_drift: {}}\n")
     assert load(Path("governance.yaml")).models["credit"].profile == digest
     assert "waits" not in typed(["config", "check", "governance.yaml"], capsys)
+
+
+def test_a_profile_of_one_version_has_the_volume_of_all(here, capsys):
+    decisions(1_200).write_parquet("train.parquet")
+    said = typed(["profile", "fit", "--data", "train.parquet", "--version", "1"], capsys)
+    found = ProfileStore(str(here / "var" / "profiles")).get(said.rsplit("profile: ", 1)[1].strip())
+    assert found.rows == 720
+    assert int(found.sections["volume"]["calls"].sum()) == 1_200
+    assert int(found.sections["operations"]["missing"]["n"][0]) == 720
 
 
 def test_mixed_versions_and_unknown_groups_are_remarked(here, capsys):
