@@ -217,6 +217,8 @@ class AssessWork(MonitorWork):
     def decide(self, taken: Sequence[Taken]) -> Iterable[Stretch]:
         """Judge what was taken."""
         config, observations, ticks = taken
+        if self.configured.standing.ready:
+            self._ready()  # as it stood at the snapshot: a configuration in the first step since is a change like any other
         self.configured.fold(config.records)
         agent = self._ready()
         if self.configured.standing.digest != self._digest:

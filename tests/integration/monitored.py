@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.configuration import Configuration
 from orchestration import config_topic, keys, topics
 from orchestration.bootstrap import lane_names, make_lane
@@ -90,6 +92,20 @@ async def observed(settings: Settings, stage: str | None = None) -> list[dict[st
     return [one for one in found if "counts" in one and stage in (None, one["stage"])]
 
 
+async def counted(settings: Settings) -> int:
+    """Decisions in all observations."""
+    return sum(one["n"] for one in await observed(settings))
+
+
+async def verdicts(settings: Settings) -> list[dict[str, Any]]:
+    """The data of all verdicts, by partition and offset."""
+    found = []
+    for partition in range(settings.partitions):
+        records = await Broker(settings).read_all(settings.topic("verdicts"), partition)
+        found += [json.loads(one.value)["data"] for one in records]
+    return found
+
+
 async def reexecuted(settings: Settings, configuration: Configuration) -> int:
     """Every step of every monitor lane decided again from its manifests; returns how many records came out the same."""
     records = 0
@@ -99,3 +115,53 @@ async def reexecuted(settings: Settings, configuration: Configuration) -> int:
         assert again.differences == (), lane.name
         records += again.records
     return records
+
+
+def event(number: int, version: str, label: str) -> tuple[bytes, bytes]:
+    """One decision's key and value."""
+    document = {
+        "specversion": "1.0",
+        "type": "governance.decision.v1",
+        "id": f"d{number}",
+        "source": "/test",
+        "subject": f"s{number}",
+        "data": {
+            "model": {"name": "credit", "version": version},
+            "features": {"income": 1.0},
+            "output": {"label": label},
+        },
+    }
+    return f"s{number}".encode(), json.dumps(document).encode()
+
+
+def known(number: int, sex: str) -> tuple[bytes, bytes]:
+    """What is known of a subject."""
+    document = {
+        "specversion": "1.0",
+        "type": "governance.attributes.v1",
+        "id": f"a{number}",
+        "source": "/crm",
+        "subject": f"s{number}",
+        "data": {"groups": {"sex": sex}},
+    }
+    return f"s{number}".encode(), json.dumps(document).encode()
+
+
+class Traffic:
+    """People and what the model decides about them."""
+
+    def __init__(self, settings: Settings, kafka: LocalKafka) -> None:
+        self.settings, self.kafka = settings, kafka
+        self.random, self.number = np.random.default_rng(5), 0
+
+    async def send(self, count: int, version: str, women: float) -> None:
+        """So many decisions about new people, of whom the women are approved at this rate, men at 60 %."""
+        people, made = [], []
+        for _ in range(count):
+            woman = self.random.random() < 0.3
+            people.append(known(self.number, "female" if woman else "male"))
+            approved = self.random.random() < (women if woman else 0.6)
+            made.append(event(self.number, version, "approve" if approved else "decline"))
+            self.number += 1
+        await produce(self.kafka, self.settings.topic("attributes"), people)
+        await produce(self.kafka, self.settings.topic("decisions"), made)

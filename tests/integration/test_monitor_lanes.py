@@ -7,17 +7,25 @@ import json
 from collections.abc import Awaitable
 from typing import Any
 
-import numpy as np
-
 from agents.configuration import Configuration
 from orchestration import manifests, signals_topic
 from orchestration.kafka import Broker
-from orchestration.local_kafka import LocalKafka
 from orchestration.monitor_lanes import observe_inputs
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 from tests.integration.kafka_fixtures import produce
-from tests.integration.monitored import deployment, lanes_of, observed, reexecuted, running, until
+from tests.integration.monitored import (
+    Traffic,
+    counted,
+    deployment,
+    event,
+    lanes_of,
+    observed,
+    reexecuted,
+    running,
+    until,
+    verdicts,
+)
 
 CONFIGURATION = Configuration.model_validate(
     {
@@ -49,73 +57,10 @@ CONFIGURATION = Configuration.model_validate(
 )
 
 
-def event(number: int, version: str, label: str) -> tuple[bytes, bytes]:
-    """One decision's key and value."""
-    document = {
-        "specversion": "1.0",
-        "type": "governance.decision.v1",
-        "id": f"d{number}",
-        "source": "/test",
-        "subject": f"s{number}",
-        "data": {
-            "model": {"name": "credit", "version": version},
-            "features": {"income": 1.0},
-            "output": {"label": label},
-        },
-    }
-    return f"s{number}".encode(), json.dumps(document).encode()
-
-
-def known(number: int, sex: str) -> tuple[bytes, bytes]:
-    """What is known of a subject."""
-    document = {
-        "specversion": "1.0",
-        "type": "governance.attributes.v1",
-        "id": f"a{number}",
-        "source": "/crm",
-        "subject": f"s{number}",
-        "data": {"groups": {"sex": sex}},
-    }
-    return f"s{number}".encode(), json.dumps(document).encode()
-
-
-class Traffic:
-    """People and what the model decides about them."""
-
-    def __init__(self, settings: Settings, kafka: LocalKafka) -> None:
-        self.settings, self.kafka = settings, kafka
-        self.random, self.number = np.random.default_rng(5), 0
-
-    async def send(self, count: int, version: str, women: float) -> None:
-        """So many decisions about new people, of whom the women are approved at this rate, men at 60 %."""
-        people, made = [], []
-        for _ in range(count):
-            woman = self.random.random() < 0.3
-            people.append(known(self.number, "female" if woman else "male"))
-            approved = self.random.random() < (women if woman else 0.6)
-            made.append(event(self.number, version, "approve" if approved else "decline"))
-            self.number += 1
-        await produce(self.kafka, self.settings.topic("attributes"), people)
-        await produce(self.kafka, self.settings.topic("decisions"), made)
-
-
-async def counted(settings: Settings) -> int:
-    """Decisions in all observations."""
-    return sum(one["n"] for one in await observed(settings))
-
-
 async def signal(settings: Settings, version: str) -> Any:
     """The gap's newest signal for a version."""
     found = [one.data for one in await signals_topic.history(settings) if one.data.version == version]
     return found[-1] if found else None
-
-
-async def verdicts(settings: Settings) -> list[dict[str, Any]]:
-    found = []
-    for partition in range(settings.partitions):
-        records = await Broker(settings).read_all(settings.topic("verdicts"), partition)
-        found += [json.loads(one.value)["data"] for one in records]
-    return found
 
 
 async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker, prefix, tmp_path):
