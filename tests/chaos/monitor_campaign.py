@@ -22,7 +22,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from orchestration import config_files
-from orchestration.kill_points import POINTS
+from orchestration.kill_points import POINTS, Point
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from orchestration.topics import MONITORS
@@ -98,14 +98,15 @@ async def run(
     seed: int = 1,
     at_least: int = 0,
     agents: Sequence[str] = MONITORS,
+    points: Sequence[Point] = POINTS,
     undisturbed: Settings | None = None,
     show: bool = False,
 ) -> Result:
-    """Hit every point of every chosen agent, drain, check; with `undisturbed` also against a run without any kill."""
+    """Hit each point of every chosen agent, drain, check; with `undisturbed` also against a run without any kill."""
     result, producer = Result(), Watched(settings, seed, rate)
     sending = asyncio.create_task(producer.run())
     over = asyncio.Event()
-    rounds = [asyncio.create_task(_round(settings, agent, hits, seed, result, show=show)) for agent in agents]
+    rounds = [asyncio.create_task(_round(settings, agent, points, hits, seed, result, show=show)) for agent in agents]
     alive = [asyncio.create_task(_stay(settings, agent, None, over)) for agent in MONITORS if agent not in agents]
     alive += [
         asyncio.create_task(_stay(settings, agent, kills, over)) for agent, kills in zip(agents, rounds, strict=True)
@@ -122,10 +123,12 @@ async def run(
     return result
 
 
-async def _round(settings: Settings, agent: str, hits: int, seed: int, result: Result, *, show: bool) -> None:
+async def _round(
+    settings: Settings, agent: str, points: Sequence[Point], hits: int, seed: int, result: Result, *, show: bool
+) -> None:
     """One agent's way through the points."""
     chance = random.Random(f"{seed}-{agent}")
-    for point in POINTS:
+    for point in points:
         for _ in range(hits):
             count = 1 if point == "opened" else chance.randint(1, 3)
             life = lives.start(settings, [lane(settings, agent)], f"{agent}/*@{point}#{count}")
@@ -206,7 +209,14 @@ async def _main(kafka: LocalKafka, folder: Path, options: argparse.Namespace) ->
     settings = await prepare(kafka, folder / "killed", "chaos")
     other = await prepare(kafka, folder / "undisturbed", "calm")
     return await run(
-        settings, options.hits, options.rate, options.seed, options.decisions, options.agents, other, show=True
+        settings,
+        options.hits,
+        options.rate,
+        options.seed,
+        options.decisions,
+        options.agents,
+        undisturbed=other,
+        show=True,
     )
 
 
