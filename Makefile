@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPARE := .venv-compare
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Compiled bytecode makes every process start seconds sooner, workers of a cluster above all.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long test-all check format bench study clean lock
+.PHONY: help venv demo test test-long test-all check format bench compare study clean lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,16 +47,28 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## Measure lanes, rules and Merkle logs against a plain pass-through
+bench: $(STAMP) ## Measure lanes, monitors, rules and Merkle logs; ratios to a plain pass-through
 	$(BIN)/python -m tests.benchmarks
+
+$(COMPARE)/.installed: requirements.lock pyproject.toml
+	@test -x $(COMPARE)/bin/python || { echo "Making $(COMPARE) ..."; $(PYTHON) -m venv $(COMPARE); }
+	@echo "Installing what is compared, beside the locked versions but pandas (a few minutes) ..."
+	@sed -n -e 's/ \\$$//' -e 's/\[[a-z,-]*\]//' -e '/^[a-z0-9]/p' requirements.lock | grep -v '^pandas==' > $(COMPARE)/constraints.txt
+	@$(COMPARE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(COMPARE)/constraints.txt --editable '.[compare]'
+	@$(COMPARE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nannyml==0.13.1
+	@touch $@
+
+compare: $(COMPARE)/.installed ## Measure against Evidently and NannyML, installed in an environment of their own
+	$(COMPARE)/bin/python -m tests.studies.estimates
+	$(COMPARE)/bin/python -m tests.benchmarks.bench_windows
 
 study: $(STAMP) ## Repeat the studies of the monitors' statistics and write docs/statistics.md
 	$(BIN)/python -m tests.studies
 
 lock: ## Resolve requirements.lock anew (needs uv; the file holds hashes, no addresses)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra llm --universal --python-version 3.11 --generate-hashes \
 	  --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what was built; var/ (data, evidence) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage build dist
+	rm -rf $(VENV) $(COMPARE) .mypy_cache .ruff_cache .pytest_cache .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

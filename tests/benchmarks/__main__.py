@@ -1,7 +1,11 @@
-"""Measure lanes against a plain exactly-once pass-through, in one run on one machine: `make bench`.
+"""Measure lanes against a plain exactly-once pass-through, in one run on one machine, and then all that needs no broker.
 
 Absolute figures depend on the machine; ratios of one run are what docs/performance.md quotes. The broker is warmed with
 500,000 messages first. Every repetition writes to topics of its own; the variants take turns.
+
+`make bench` runs all of it. What needs no broker stands alone, too: python -m tests.benchmarks.bench_decode, …bench_rules,
+…bench_merkle, …bench_monitors, …bench_models, …bench_tables, …bench_join. Not part of it are bench_inputs and onset, minutes
+each on a broker of their own, and the comparison with other tools (`make compare`).
 """
 
 from __future__ import annotations
@@ -38,6 +42,15 @@ console = Console(highlight=False, width=120)
 INPUT = "bench.decisions"
 VARIANTS = ("pass-through", "policy-1", "policy-20", "policy-100", "policy-20+audit", "policy-20+monitors+audit")
 LIMIT_PASS_THROUGH_US = 7.0
+ALONE = {
+    "bench_decode": "decoding",
+    "bench_monitors": "monitors, a decision",
+    "bench_models": "monitors, a model",
+    "bench_tables": "what a lane reads before it starts, and what a step leaves",
+    "bench_join": "late labels",
+}
+"""Benchmarks without a broker, each in a process of its own; they print what they find."""
+COMPARE = Path(".venv-compare/bin/python")
 
 
 @dataclass
@@ -286,6 +299,23 @@ def _figure(code: str) -> float:
     return round(float(done.stdout), 3)
 
 
+def alone() -> list[str]:
+    """Run what needs no broker; the names of those that missed a bar."""
+    missed = []
+    for number, (name, what) in enumerate(ALONE.items(), 1):
+        console.rule(
+            f"{number} of {len(ALONE)} without a broker: {what} (python -m tests.benchmarks.{name})", align="left"
+        )
+        if subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False).returncode:
+            missed.append(name)
+    if COMPARE.exists():
+        console.rule("compared with Evidently (make compare)", align="left")
+        subprocess.run([COMPARE, "-m", "tests.benchmarks.bench_windows"], check=True)
+    else:
+        console.print("not compared with Evidently and NannyML: `make compare` installs them beside .venv and does it")
+    return missed
+
+
 def show(found: dict[str, Any]) -> None:
     """The table."""
     base = found["throughput"]["pass-through"]
@@ -344,6 +374,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15, help="of traffic for each latency")
     parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
     options = parser.parse_args()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         kafka = LocalKafka(Path(name) / "kafka", heap_mb=1024)
         kafka.start(console.print)
@@ -354,7 +385,11 @@ def main() -> None:
     show(found)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=2))
-    raise SystemExit(found["throughput"]["pass-through"]["python_us"] > LIMIT_PASS_THROUGH_US)
+    missed = [] if options.variants else alone()
+    for name in missed:
+        console.print(f"[red]{name} missed a bar, see above[/red]")
+    console.print(f"{(time.monotonic() - began) / 60:.0f} minutes in all")
+    raise SystemExit(bool(missed) or found["throughput"]["pass-through"]["python_us"] > LIMIT_PASS_THROUGH_US)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """CPU microseconds a decision for `RuleSet.judge`: `python -m tests.benchmarks.bench_rules`.
 
 1, 20 and 100 rules of two comparisons each, about one decision in 200 matching each rule; batches of 5,000, 1,000 and
-100; one thread. The median of the rounds; a round is long enough for the CPU clock. Last, 20 rules and one that waits for
-a signal (`for: 5m`), under an alarm that came, went and stands again.
+100; one thread. The median of the rounds; a round is long enough for the CPU clock. Then 20 rules and one that waits for
+a signal (`for: 5m`), under an alarm that came, went and stands again. Last, 20 rules and one that asks how unusual a
+decision's 20 features are (`anomaly.p_value`), and what it costs to say so of a single one in a reason.
 """
 
 import json
 import os
 import statistics
 import time
+from functools import partial
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
@@ -21,6 +23,7 @@ from agents.records import Plain
 
 ROUNDS, FEATURES = 9, 20
 LIMITS = {(20, 5_000): 0.2, (100, 5_000): 1.0}
+UNUSUAL_LIMIT = 15.0
 """µs a decision that must hold."""
 
 
@@ -51,6 +54,29 @@ def _signal(number: int, status: str) -> Plain:
     data = {"model": "m", "version": "1", "monitor": "gap", "status": status, "clock_ms": at}
     event = {"specversion": "1.0", "id": f"{number}", "source": "/m", "type": "governance.signal.v1", "data": data}
     return Plain("gim.signals", 0, number, 0, b'["m","1","gap",null,null]', json.dumps(event).encode())
+
+
+def unusual(rules: int) -> Standing:
+    """The same and a rule that reads an anomaly's p-value, from a profile of 20,000 decisions."""
+    from agents.monitor.conformal import Anomalies, anomaly_columns, fitted
+
+    document = standing(rules).configuration.document()
+    digest = "sha256:" + "0" * 64
+    document["models"]["m"]["profile"] = digest
+    document["policies"][0]["rules"].append({"id": "odd", "when": "anomaly.p_value <= 0.001", "effect": "hold"})
+    made = Configuration.model_validate(document)
+    section, _ = fitted(frame(20_000), made.models["m"])
+    assert section is not None
+    return Standing.of(made, {digest: partial(anomaly_columns, Anomalies(section))})
+
+
+def told(made: Standing) -> float:
+    """µs of CPU to work out the p-value of one decision for its reason."""
+    row = {"model.name": "m", **frame(1).row(0, named=True)}
+    start = time.process_time()
+    for _ in range(2_000):
+        made.rules.around("m", row, 0, made, ["anomaly.p_value"])
+    return (time.process_time() - start) / 2_000 * 1e6
 
 
 def frame(height: int) -> pl.DataFrame:
@@ -86,6 +112,12 @@ def main() -> None:
             print(f"{rules:5} {height:7} {took:10.3f}" + (f"   (at most {limit})" if limit else ""))
     for height in (5_000, 1_000, 100):
         print(f"20 + 1 waiting {height:7} {cost(waiting(20), height):10.3f}")
+    asking = unusual(20)
+    for height in (5_000, 300):
+        took = cost(asking, height)
+        bad |= took > UNUSUAL_LIMIT
+        print(f"20 + 1 unusual {height:7} {took:10.3f}   (at most {UNUSUAL_LIMIT})")
+    print(f"a p-value in a reason {told(asking):10.3f}")
     if bad:
         raise SystemExit("too slow")
 
