@@ -139,7 +139,9 @@ def run(seed: int, state: State) -> Run:
         for stage, counter in counters.items():
             for one in counter.count(view.frame, ["1"] * BATCH, view.times_ms, view.groups):
                 # With `now` standing still only what changes is said.
-                for said in assessor.take(one.version, one.n, one.clock_ms, one.counts, 0, stage=stage):
+                for said in assessor.take(
+                    one.version, one.n, one.clock_ms, one.counts, 0, stage=stage, scope=one.scope
+                ):
                     if said.judgement.status is SignalStatus.ALARM and said.before is not SignalStatus.ALARM:
                         found.alarms.append(f"{said.monitor.name} {said.judgement.group or ''}".strip())
     found.seconds = time.process_time() - began
