@@ -31,6 +31,7 @@ PRIOR = 100.0
 STAKES = np.array([1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06, 0.03, 0.01, 0.003])
 """λ as parts of the largest one that is allowed; the best for q is taken."""
 TILTS = (0.3, 0.8)
+"""How strongly fixed bets tilt an ordered feature; 0.3 is a shift by about so many standard deviations."""
 _LOG_2 = float(rounded(np.log(np.array(2.0))))
 RARE = 0.03
 """How much more of a rare bin (missing, new) a fixed bet expects."""
@@ -94,6 +95,7 @@ class Ball:
 
     Guarantee: for each feature E ≤ 1 given the past while p is in the ball of its stratum; so, with shares that sum to at
     most 1, P(`family` ≥ A within a clock of T) ≤ T/A. "In the ball" includes the reference's noise with probability .99.
+    The product of the features' E is one too where each decision counts in a single feature: `pooled` of the weight is on it.
     """
 
     def __init__(
@@ -105,11 +107,17 @@ class Ball:
         block: int = STRETCH,
         shares: Floats | None = None,
         rest: float = math.inf,
+        tilts: Sequence[float] = TILTS,
+        tails: Sequence[float] = (),
+        pooled: float = 0.0,
     ) -> None:
         """`reference`: counts (S, F, B), or (F, B) for a single stratum. A stratum without counts takes no bets.
 
         `block`: decisions after which a block closes. `shares` (F,) sum to at most 1; not given: equal ones. `rest`: where
         M comes to rest while a bet is not laid; without it the clock alone would lead to an alarm in the end.
+        `tilts`: of the fixed bets on ordered bins. `tails`: fixed bets on so many times as much in all `levels` of a feature
+        at once. `pooled`: part of the weight for a change that all features show together; only for features of which each
+        decision counts in one (the deciles of a score).
         """
         counts = np.where(layout.used, reference if reference.ndim == 3 else reference[None], 0)
         self.layout, self.block = layout, block
@@ -122,15 +130,18 @@ class Ball:
         with np.errstate(divide="ignore"):
             slack = np.where(size > 1, chi2.ppf(0.99, np.maximum(size - 1, 1)), np.inf) / self.n_ref
         self.delta: Floats = np.sqrt(psi_tol + slack)
-        factors, active = self._factors(np.stack([_alternatives(layout, pi) for pi in self.pi]))
+        factors, active = self._factors(np.stack([_alternatives(layout, pi, tilts, tails) for pi in self.pi]))
         laid = active.any(axis=(0, 1))  # bets that no feature has a use for cost nothing
         factors, active = factors[:, :, laid], active[:, :, laid]
         self.fixed = int(laid.sum())
         self._table = np.ascontiguousarray(factors.transpose(1, 0, 3, 2))
         self._log_weight = _weights(np.asarray(active.any(axis=0)), len(HALF_LIVES))
         equal = np.full(self.features, 1.0 / max(self.features, 1))
+        self.pooled = pooled
+        self._log_weight_pooled = _weights(np.asarray(active.any(axis=(0, 1)))[None], len(HALF_LIVES))
         with np.errstate(divide="ignore"):
-            self._log_share = rounded(np.log(equal if shares is None else shares))
+            own = (equal if shares is None else shares) * (1.0 - pooled)
+            self._log_share = rounded(np.log(np.append(own, pooled) if pooled else own))
         self._lives = np.array(HALF_LIVES)
         self._log_rest = float(rounded(np.log(np.array(rest))))
 
@@ -141,7 +152,8 @@ class Ball:
         one = (streams, self.features)
         cells = (streams, self.strata, self.features, self.bins)
         alternatives = self.fixed + len(HALF_LIVES)
-        return {
+        together = {"log_pooled": np.full((streams, 1, alternatives), NEVER)} if self.pooled else {}
+        return together | {
             "n": np.zeros(streams, dtype=np.int64),
             "weight": np.zeros(streams),
             "pending": np.zeros(cells, dtype=np.int64),
@@ -182,6 +194,9 @@ class Ball:
         adaptive, active = self._adaptive(decayed, busy, strata)
         log_e = np.concatenate([fixed, adaptive], axis=2)
         state["log_m"][rows] = self._grown(state["log_m"][rows], state["weight"][rows], log_e, active)
+        if self.pooled:
+            every, laid = log_e.sum(axis=1, keepdims=True), np.asarray(active.any(axis=1, keepdims=True))
+            state["log_pooled"][rows] = self._grown(state["log_pooled"][rows], state["weight"][rows], every, laid)
         cusum, _ = left_zero(state["cusum"][rows], log_e)
         cusum[:, :, self.fixed :] *= active  # a bet that is not laid speaks for no change
         state["cusum"][rows] = cusum
@@ -245,12 +260,17 @@ class Ball:
         return mixed(state["log_m"], self._log_weight)
 
     def family(self, state: State) -> Floats:
-        """log of Σ share·M over the features, (N,)."""
-        return mixed(self.log_m(state), self._log_share)
+        """log of Σ share·M over the features, and over all of them together where they are pooled, (N,)."""
+        own = self.log_m(state)
+        if self.pooled:
+            own = np.concatenate([own, mixed(state["log_pooled"], self._log_weight_pooled)], axis=1)
+        return mixed(own, self._log_share)
 
     def reset(self, state: State, features: Any, stream: int = 0) -> None:
-        """Start these features' evidence anew; what the bets have learnt, and the onset, stay."""
+        """Start these features' evidence anew, and what all say together; what bets have learnt, and the onset, stay."""
         state["log_m"][stream, features] = NEVER
+        if self.pooled:
+            state["log_pooled"][stream] = NEVER
 
     def onset(self, state: State) -> tuple[Ints, Ints]:
         """Decisions since the change, if there was one, and the clock then: (N, F) each. Optimistic estimates."""
@@ -316,9 +336,10 @@ def _log_factors(q: Floats, h: Floats) -> Floats:
     return rounded(trials[np.arange(len(q)), best])
 
 
-def _alternatives(layout: Layout, pi: Floats) -> Floats:
+def _alternatives(layout: Layout, pi: Floats, tilts: Sequence[float], tails: Sequence[float]) -> Floats:
     """What fixed bets expect, (F, J, B); rows that a feature has no use for equal π, so no bet is laid on them."""
-    found = [_of_feature(*row) for row in zip(pi, layout.ordered, layout.levels, layout.rare, strict=True)]
+    each = zip(pi, layout.ordered, layout.levels, layout.rare, strict=True)
+    found = [_of_feature(*row, tilts, tails) for row in each]
     width = max((len(rows) for rows in found), default=0)
     q = np.repeat(pi[:, None, :], width, axis=1)
     for feature, rows in enumerate(found):
@@ -327,14 +348,18 @@ def _alternatives(layout: Layout, pi: Floats) -> Floats:
     return q
 
 
-def _of_feature(pi: Floats, ordered: Bools, levels: Bools, rare: Bools) -> list[Floats]:
+def _of_feature(
+    pi: Floats, ordered: Bools, levels: Bools, rare: Bools, tilts: Sequence[float], tails: Sequence[float]
+) -> list[Floats]:
+    """Features with as many levels have the same bets at the same places, so that they can be pooled."""
     found = []
     if ordered.sum() > 1:
         inside = np.where(ordered, pi, 0.0)
         rank = (np.cumsum(inside) - inside / 2) / inside.sum()
         shift = np.where(ordered, np.sqrt(12) * (rank - 0.5), 0.0)
         spread = np.where(ordered, (12 * (rank - 0.5) ** 2 - 1) / np.sqrt(0.8), 0.0)
-        found += [pi * np.exp(sign * tilt * x) for x in (shift, spread) for tilt in TILTS for sign in (1, -1)]
+        found += [pi * np.exp(sign * tilt * x) for x in (shift, spread) for tilt in tilts for sign in (1, -1)]
+    found += [pi * np.where(levels, times, 1.0) for times in tails]
     for level in np.flatnonzero(levels):
         for times in (3.0, 1 / 3):
             one = pi.copy()

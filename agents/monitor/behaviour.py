@@ -47,6 +47,12 @@ BLOCK = 125
 TOLERANCE = 0.4
 """Of residuals within a decile: a shift of 0.6 of their standard deviation. Where inputs leave the reference's range the
 surrogate errs by as much."""
+TILTS = (0.8, 1.5, 2.5)
+"""Of bets on residuals: what lies beyond so wide a tolerance is a strong shift."""
+TAILS = (3.0, 8.0)
+"""Bets on so many times more of the outermost residuals, both of them: where a version errs both ways."""
+POOLED = 0.5
+"""The part of the residuals' weight that is on all tenths together: a change of the whole shows in each of them a little."""
 UNEVEN = 3.0
 """How many times more than the reference's own extreme inputs a shift of inputs may move residuals."""
 REASONS = 0.25
@@ -102,7 +108,16 @@ class Behaviour(Monitor):
         uneven = max(TOLERANCE, UNEVEN * self.surrogate.unevenness)
         tolerance = uneven if options.tolerance is None else options.tolerance
         rest = resting(self.limit, shares["residuals"])
-        residual = Ball(_layout(self.surrogate), self.surrogate.reference, psi_tol=tolerance, block=BLOCK, rest=rest)
+        residual = Ball(
+            _layout(self.surrogate),
+            self.surrogate.reference,
+            psi_tol=tolerance,
+            block=BLOCK,
+            rest=rest,
+            tilts=TILTS,
+            tails=TAILS,
+            pooled=POOLED,
+        )
         self.residual = Shift(residual, shares["residuals"], self.limit)
         everybody = profile["flips"]
         if any(one.shape != (DECILES, 2) for one in (everybody, *profile["groups"].values())):

@@ -121,6 +121,41 @@ def test_restarted_at_every_step_it_comes_to_the_same_bits() -> None:
     assert engine.family(straight) == engine.family(restarted)
 
 
+def shared(random: np.random.Generator, count: int, p: np.ndarray, features: int = 10) -> Ints:
+    """Counts of decisions of which each is in one of the features, as in the deciles of a score."""
+    each = np.bincount(random.integers(0, features, count), minlength=features)
+    return np.array([random.multinomial(n, p) for n in each], dtype=np.int64)
+
+
+def test_a_change_that_each_feature_shows_a_little_is_found_sooner_together() -> None:
+    apart, together = ball(10, psi_tol=0.2), ball(10, psi_tol=0.2, pooled=0.5)
+    found = []
+    for engine in (apart, together):
+        random, state, blocks = np.random.default_rng(11), engine.start(20), 0
+        while (engine.family(state) < np.log(1e6)).any():
+            counts = np.stack([shared(random, 250, MOVED) for _ in range(20)])
+            engine.step(state, counts, 250, 250.0)
+            blocks += 1
+        found.append(blocks)
+    assert found[1] < 0.6 * found[0]
+
+
+def test_together_features_inside_their_balls_never_count_either_and_a_restart_leaves_no_trace() -> None:
+    engine = ball(10, psi_tol=0.2, pooled=0.5, tilts=(0.8, 1.5), rest=1e4)
+    inside = 0.6 * USUAL + 0.4 * MOVED
+    assert ((inside - engine.pi[0, 0]) ** 2 / engine.pi[0, 0]).sum() < engine.delta[0, 0] ** 2
+    random, state = np.random.default_rng(12), engine.start(20)
+    for _ in range(200):
+        counts = np.stack([shared(random, 250, inside) for _ in range(20)])
+        again = unpacked(json.loads(json.dumps(packed(state))))
+        for one in (state, again):
+            engine.step(one, counts, 250, 250.0)
+    assert json.dumps(packed(again)) == json.dumps(packed(state))
+    assert np.exp(engine.family(state)).max() < 1e5
+    engine.reset(state, slice(None), 0)
+    assert engine.family(state)[0] == -np.inf
+
+
 def test_many_streams_at_once_are_as_each_by_itself() -> None:
     engine, random = ball(), np.random.default_rng(3)
     together = engine.start(4)
