@@ -15,7 +15,9 @@ AROUND = """models:
     versions: ["1", "2"]
     callers: [svc-portal, svc-night-batch]
     labels: {approve: {favourable: true}, decline: {}}
+    features: {limit_bal: numeric}
     groups: {age_band: [under 30, 30 and over]}
+    profile: sha256:0000000000000000000000000000000000000000000000000000000000000000
     calendar: office
 calendars: {office: {zone: Asia/Taipei, hours: {mon-fri: 08:00-20:00}}}
 monitors:
