@@ -398,7 +398,8 @@ class Behaviour(Monitor):
     def _tenths(self, judgement: Judgement) -> str:
         """Which tenths an alarm names."""
         names = [name.removeprefix("decile ") for name in judgement.detail if name.startswith("decile ")]
-        return f" in tenth {', '.join(names)} of what was expected" if names and judgement.onset_n else ""
+        some = 0 < len(names) < DECILES and judgement.onset_n
+        return f" in tenth {', '.join(names)} of what was expected" if some else ""
 
     def clears(self, judgement: Judgement) -> str:
         if judgement.metric in ("flip_rate", "attribution_share"):

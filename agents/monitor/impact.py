@@ -43,6 +43,9 @@ class GapOptions(Options):
     """Attribute → the group that others are compared with; not given: the one that fares best so far."""
     segment_by: tuple[str, ...] = ()
     """Also within each value of these columns: purpose, or a categorical feature."""
+    audit: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """A group is told to have been below the level at some time since the version's start where that is wrong with at most
+    this probability, for the version's whole life and all groups together. No alarm comes of it."""
 
 
 class ImpactOptions(GapOptions):
@@ -82,7 +85,7 @@ class Gap(Monitor):
         self.width = max(len(grouping.groups) for grouping in self.groupings)
         self.favourable = frozenset(name for name, label in declared.labels.items() if label.favourable)
         level, warn = (getattr(options, name, 0.8) for name in ("level", "warn"))
-        self.watch = Rates((level, warn), self.null, self.adverse)
+        self.watch = Rates((level, warn), self.null, self.adverse, audit=True)
         self.quiet = float(np.log(setting.budget.limit / WARNING / max(setting.share, 1e-9)))
         self._plans: dict[tuple[str, ...], tuple[Ints, Floats]] = {}
         opposite: Any = "higher" if self.adverse == "lower" else "lower"
@@ -211,14 +214,26 @@ class Gap(Monitor):
         return found
 
     def shares(self, tables: Sequence[str]) -> Floats:
-        """Each group's part of the whole budget, by table: half for segments (by appearance), the rest for the whole."""
+        """Each group's part of the whole budget, by table."""
+        return self.setting.share * self.parts(tables)
+
+    def parts(self, tables: Sequence[str]) -> Floats:
+        """Each group's part of the monitor's, by table: half for segments (by appearance), the rest for the whole."""
         base = len(self.groupings)
         whole = (0.5 if self.segments else 1.0) / base
         shares = [whole] * base + [0.5 / base * one for one in _repeated(base, len(tables) - base)]
         groups = [
             len(self._grouping(key).groups) - (self._fixed(key) >= 0) for key in tables
         ]  # a reference that may change can have every group compared
-        return np.array([self.setting.share * one / count for one, count in zip(shares, groups, strict=True)])
+        return np.array([one / count for one, count in zip(shares, groups, strict=True)])
+
+    def ever(self, state: State) -> Floats:
+        """Audit form, (tables, groups): the chance, at most, that a version which always kept to the level looks so bad ever.
+
+        An anytime-valid p-value: at any time min(1, 1 / (part × the largest K so far)), over all groups and tables together.
+        """
+        log_k = self.watch.ever(state["watch"]) + np.log(self.parts(state["tables"]))[:, None]
+        return np.asarray(np.exp(-np.maximum(log_k, 0.0)))
 
     def strengths(self, state: State) -> Floats:
         """Each group's part of the budget-scaled evidence: (tables, groups, bounds); a table's strength is their sum."""
@@ -276,14 +291,17 @@ class Gap(Monitor):
     # -- saying -------------------------------------------------------------------------------------------------------
 
     def judge(self, state: State) -> list[Judgement]:
-        strength = self.strengths(state)
+        strength, ever = self.strengths(state), self.ever(state)
         found = []
         for row, key in enumerate(state["tables"]):
             grouping = self._grouping(key)
             fixed = self._fixed(key)
             for group in range(len(grouping.groups)):
                 if group != fixed:
-                    found.append(self._judgement(state, strength, row, group, grouping))
+                    one = self._judgement(state, strength, row, group, grouping)
+                    p = float(ever[row, group])
+                    shown = {"ever_unfair": 1.0} if p <= self.setting.options.audit else {}
+                    found.append(replace(one, detail={**one.detail, "ever_p": p, **shown}))
         return found
 
     def _judgement(
@@ -362,9 +380,12 @@ class Gap(Monitor):
         small = " (under 2 % of the decisions)" if "small_group" in detail else ""
         if judgement.estimate is None:
             return f"{judgement.group}{where}: too few decisions to compare with {judgement.reference}"
+        once = ""
+        if "ever_unfair" in detail and judgement.status is not SignalStatus.ALARM:
+            once = "; at some time since the version's start it was beyond the limit"
         return (
             f"{_rate(detail, 'rate')} of {judgement.group}{small} {self.outcome_words}, against "
-            f"{_rate(detail, 'reference_rate')} of {judgement.reference}{where}: {self._size(judgement)}"
+            f"{_rate(detail, 'reference_rate')} of {judgement.reference}{where}: {self._size(judgement)}{once}"
         )
 
     def _size(self, judgement: Judgement) -> str:

@@ -34,6 +34,7 @@ NEWTON = 20
 PRIOR = (10.0, 20.0)
 """Favourable ones and decisions added to a reference's counts; a profile's rate replaces the half."""
 ALPHA_LOG = float(np.log(20.0))
+_LOG_2 = float(rounded(np.log(np.array(2.0))))
 
 Null = Literal["ratio", "difference"]
 
@@ -49,6 +50,8 @@ class Rates:
     """τ for ratios, δ for differences; the first one raises alarms."""
     null: Null = "ratio"
     adverse: Literal["lower", "higher"] = "lower"
+    audit: bool = False
+    """Also keep the audit form of the first bound: was the null ever violated since the start (`ever`)?"""
 
     def start(self, tables: int, groups: int) -> State:
         """The state of `tables` tables with so many groups."""
@@ -60,6 +63,9 @@ class Rates:
         state["ref"] = np.full(shape, -1, dtype=np.int64)
         state["q"] = np.zeros(shape)
         state["log_m"] = np.full((*shape, len(self.bounds), len(BETS)), NEVER)
+        if self.audit:
+            state |= {"log_k": np.full((*shape, len(BETS)), NEVER), "ever": np.full(shape, NEVER)}
+            state["blocks"] = np.zeros(shape, dtype=np.int64)
         return state
 
     def extend(self, state: State, tables: int) -> None:
@@ -115,14 +121,27 @@ class Rates:
         log_e = self._log_e(ng, kg, nr, kr, state["q"][at])
         state["log_m"][at] = grown(state["log_m"][at], state["weight"][at][:, None, None], log_e)
         first = log_e[:, 0, :]
-        top = first.max(axis=1)
-        mixed = top + np.log(np.exp(first - top[:, None]).mean(axis=1))
-        cusum = np.maximum(0.0, rounded(state["cusum"][at] + mixed))
+        if self.audit:
+            self._audited(state, at, first)
+        cusum = np.maximum(0.0, rounded(state["cusum"][at] + _log_mean(first)))
         state["cusum"][at] = cusum
         rests = cusum <= 0.0
         for name, values in (("ng", ng), ("kg", kg), ("nr", nr), ("kr", kr), ("n", state["pn"][at])):
             state[f"on_{name}"][at] = np.where(rests, 0, state[f"on_{name}"][at] + values)
         state["on_ms"][at] = np.where(rests, now_ms, state["on_ms"][at])
+
+    def _audited(self, state: State, at: tuple[Ints, ...], log_e: Floats) -> None:
+        """K ← (K + w)·E: half of the stake is laid at the start, w = 1/(2b(b+1)) before the b-th block after the first.
+
+        All stakes sum to 1, so K and what is not laid yet are a supermartingale; a product from the start alone would have
+        lost all it had by the time that a version which was fair for long becomes unfair.
+        """
+        b = state["blocks"][at]
+        later = rounded(-np.log(2.0 * np.maximum(b, 1) * (b + 1.0)))
+        log_w = np.where(b == 0, -_LOG_2, later)[:, None]
+        state["log_k"][at] = log_k = rounded(np.logaddexp(state["log_k"][at], log_w) + log_e)
+        state["ever"][at] = np.maximum(state["ever"][at], rounded(_log_mean(log_k)))
+        state["blocks"][at] += 1
 
     def _log_e(self, ng: Ints, kg: Ints, nr: Ints, kr: Ints, q: Floats) -> Floats:
         """log E of closed blocks: (blocks, bounds, bets)."""
@@ -163,12 +182,26 @@ class Rates:
         with np.errstate(divide="ignore"):
             return np.where(np.isfinite(top), safe + np.log(np.exp(found - safe[..., None]).mean(axis=-1)), NEVER)
 
+    def ever(self, state: State) -> Floats:
+        """Audit form: log of the largest K so far, (tables, groups); K is a mean over bets and starts of Π E since then.
+
+        Where the null held all the time, P(K ever reaches 1/α) ≤ α (Ville's inequality), for the whole life.
+        """
+        found: Floats = state["ever"]
+        return found
+
     def reset(self, state: State, table: int, group: int) -> None:
         """Forget the evidence on one group (after an alarm, or its end); counts and bets stay."""
         state["log_m"][table, group] = NEVER
         state["cusum"][table, group] = 0.0
         for name in ("ng", "kg", "nr", "kr", "n"):
             state[f"on_{name}"][table, group] = 0
+
+
+def _log_mean(logs: Floats) -> Floats:
+    """log of the mean over the last axis."""
+    top = logs.max(axis=-1)
+    return np.asarray(top + np.log(np.exp(logs - top[..., None]).mean(axis=-1)))
 
 
 def log_e_ratio(ng: Ints, kg: Ints, nr: Ints, kr: Ints, qg: Floats, qr: Floats, tau: Floats | float) -> Floats:
