@@ -201,9 +201,12 @@ class Ball:
         cusum[:, :, self.fixed :] *= active  # a bet that is not laid speaks for no change
         state["cusum"][rows] = cusum
         self._follow_onset(state, rows, counts, n, cusum, now_ms)
-        fade = rounded(np.exp2(busy.sum(axis=3)[..., None] / -self._lives))
-        state["decayed"][place] = rounded(decayed * fade[..., None]) + busy[:, :, :, None]
+        state["decayed"][place] = rounded(decayed * self._fade(_added(busy))[..., None]) + busy[:, :, :, None]
         state["pending"][rows], state["n"][rows], state["weight"][rows] = 0, 0, 0.0
+
+    def _fade(self, n: Ints) -> Floats:
+        """What is left after n decisions, by half-life. Mostly all features count the same ones: then it is worked out once."""
+        return rounded(np.exp2((n[..., :1] if (n == n[..., :1]).all() else n)[..., None] / -self._lives))
 
     def _grown(self, log_m: Floats, weight: Floats, log_e: Floats, active: Bools) -> Floats:
         """One step of every bet. What is not laid grows by the clock up to `rest`, and halves down to it: E = ½ is ≤ 1 too."""
@@ -225,18 +228,18 @@ class Ball:
 
     def _adaptive(self, decayed: Floats, counts: Ints, strata: Any) -> tuple[Floats, Bools]:
         """log E of the bets on what earlier blocks showed, (N, F, H), and which were laid in some stratum."""
-        total = decayed.sum(axis=4)
-        pi = self.pi[strata][None, :, :, None]
-        q = (decayed + PRIOR * pi) / (total + PRIOR)[..., None]
+        pi, delta = self.pi[strata][None, :, :, None], self.delta[strata]
+        q = (decayed + PRIOR * pi) / (_added(decayed) + PRIOR)[..., None]
         g = q * self._inverse[strata][None, :, :, None] - self.layout.used[None, None, :, None]
-        d = np.sqrt((pi * g * g).sum(axis=4))
-        delta = np.broadcast_to(self.delta[strata][None, :, :, None], d.shape)
-        active: Bools = np.asarray(d > delta)
+        d = np.sqrt(_added(pi * g * g))
+        active: Bools = np.asarray(d > delta[None, :, :, None])
         log_e = np.zeros(d.shape)
-        at = np.nonzero(active & np.asarray(counts.any(axis=3))[..., None])
+        at = np.nonzero(active & (_added(counts) > 0)[..., None])
         if len(at[0]):
-            h = g[at] - (delta[at] * d[at])[:, None] * self.layout.used[at[2]]
+            h = g[at] - (delta[at[1:3]] * d[at])[:, None] * self.layout.used[at[2]]
             log_e[at] = (_log_factors(q[at], h) * counts[at[:3]]).sum(axis=1)
+        if self.strata == 1:
+            return log_e[:, 0], active[:, 0]
         return log_e.sum(axis=1), np.asarray(active.any(axis=1))
 
     def _factors(self, q: Floats) -> tuple[Floats, Bools]:
@@ -328,6 +331,11 @@ def js_of(q: Floats, pi: Floats) -> Floats:
     return np.asarray(found)
 
 
+def _added(cells: Any) -> Any:
+    """The sum over the last axis. Pairs have two cells: numpy adds up so short rows many times slower than two columns."""
+    return cells[..., 0] + cells[..., 1] if cells.shape[-1] == 2 else cells.sum(axis=-1)
+
+
 def _log_factors(q: Floats, h: Floats) -> Floats:
     """log(1 + λh) with the best λ for q, rows of bins; h is 0 in bins that are not used."""
     largest = np.minimum(1.0, 0.95 / np.maximum((-h).max(axis=1), 0.95))
@@ -338,24 +346,27 @@ def _log_factors(q: Floats, h: Floats) -> Floats:
 
 def _alternatives(layout: Layout, pi: Floats, tilts: Sequence[float], tails: Sequence[float]) -> Floats:
     """What fixed bets expect, (F, J, B); rows that a feature has no use for equal π, so no bet is laid on them."""
-    each = zip(pi, layout.ordered, layout.levels, layout.rare, strict=True)
-    found = [_of_feature(*row, tilts, tails) for row in each]
-    width = max((len(rows) for rows in found), default=0)
+    masks = np.stack([layout.ordered, layout.levels, layout.rare], axis=1)
+    alike: dict[bytes, list[int]] = {}
+    for feature, mine in enumerate(masks):
+        alike.setdefault(mine.tobytes(), []).append(feature)
+    found = [(rows, _of_alike(pi[rows], *masks[rows[0]], tilts, tails)) for rows in alike.values()]
+    width = max((len(bets) for _, bets in found), default=0)
     q = np.repeat(pi[:, None, :], width, axis=1)
-    for feature, rows in enumerate(found):
-        if rows:
-            q[feature, : len(rows)] = rows
+    for rows, bets in found:
+        for place, bet in enumerate(bets):
+            q[rows, place] = bet
     return q
 
 
-def _of_feature(
+def _of_alike(
     pi: Floats, ordered: Bools, levels: Bools, rare: Bools, tilts: Sequence[float], tails: Sequence[float]
 ) -> list[Floats]:
-    """Features with as many levels have the same bets at the same places, so that they can be pooled."""
+    """What fixed bets expect of features (k, B) whose bins mean the same, (B,): they have the same bets at the same places."""
     found = []
     if ordered.sum() > 1:
         inside = np.where(ordered, pi, 0.0)
-        rank = (np.cumsum(inside) - inside / 2) / inside.sum()
+        rank = (np.cumsum(inside, axis=1) - inside / 2) / inside.sum(axis=1, keepdims=True)
         shift = np.where(ordered, np.sqrt(12) * (rank - 0.5), 0.0)
         spread = np.where(ordered, (12 * (rank - 0.5) ** 2 - 1) / np.sqrt(0.8), 0.0)
         found += [pi * np.exp(sign * tilt * x) for x in (shift, spread) for tilt in tilts for sign in (1, -1)]
@@ -363,12 +374,12 @@ def _of_feature(
     for level in np.flatnonzero(levels):
         for times in (3.0, 1 / 3):
             one = pi.copy()
-            one[level] *= times
+            one[:, level] *= times
             found.append(one)
-    found = [one / one.sum() for one in found]
+    found = [one / one.sum(axis=1, keepdims=True) for one in found]
     for bin_ in np.flatnonzero(rare):
         one = pi * (1 - RARE)
-        one[bin_] += RARE
+        one[:, bin_] += RARE
         found.append(one)
     return found
 
