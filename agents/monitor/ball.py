@@ -350,7 +350,10 @@ def _alternatives(layout: Layout, pi: Floats, tilts: Sequence[float], tails: Seq
     alike: dict[bytes, list[int]] = {}
     for feature, mine in enumerate(masks):
         alike.setdefault(mine.tobytes(), []).append(feature)
-    found = [(rows, _of_alike(pi[rows], *masks[rows[0]], tilts, tails)) for rows in alike.values()]
+    found = []
+    for rows in alike.values():
+        ordered, levels, rare = masks[rows[0]]
+        found.append((rows, _of_alike(pi[rows], ordered, levels, rare, tilts, tails)))
     width = max((len(bets) for _, bets in found), default=0)
     q = np.repeat(pi[:, None, :], width, axis=1)
     for rows, bets in found:
