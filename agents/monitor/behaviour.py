@@ -1,7 +1,8 @@
 """Does a version behave as the reference version would have, decision by decision, whatever inputs it gets?
 
-What the reference version would have said comes from a surrogate (surrogate.py); inputs that shift are no alarm, another
-answer to the same inputs is. Four parts share the budget: residuals, flips, flips by group, and reasons.
+What the reference version would have said comes from a surrogate (surrogate.py), or from that version itself where decisions
+carry its score (paired.py). Inputs that shift are no alarm, another answer to the same inputs is. Four parts share the budget:
+residuals, flips, flips by group, and reasons.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from agents.monitor.flips import Flipped, Flips, usual_flips
 from agents.monitor.groups import Grouping
 from agents.monitor.lifts import Lifts
 from agents.monitor.lifts import fitted as fitted_lifts
+from agents.monitor.paired import TOLERANCE as TOLERANCE_PAIRED
+from agents.monitor.paired import Paired
+from agents.monitor.paired import fitted as fitted_paired
 from agents.monitor.reasons import Reasons
 from agents.monitor.reasons import fitted as fitted_reasons
 from agents.monitor.shifts import Shift
@@ -71,7 +75,11 @@ class BehaviourOptions(Options):
 
     tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """Difference of residuals (a χ² distance, as a PSI) within a decile that is still no change of behaviour; not given: 0.4
-    (reasons: 0.25), or three times what the reference's residuals differ by between its own extreme inputs if more."""
+    (reasons: 0.25; with `shadow_score`: 0.05), or three times what the reference's residuals differ by between its own extreme
+    inputs if more."""
+    shadow_score: str | None = None
+    """The numeric feature that holds the old version's score of the same input; it then takes the surrogate's place. Decisions
+    without it are not compared, and lower the coverage."""
     proxies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Protected attribute → features that stand for it, for example {age_band: [limit_bal]}."""
 
@@ -88,6 +96,7 @@ class Behaviour(Monitor):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.surrogate: Surrogate | None = None
+        self.old: Surrogate | Paired | None = None
         self.favourable = favourable_labels(setting.declaration)
         self.groupings = _groupings(setting.declaration)
         if setting.profile is not None:
@@ -98,19 +107,22 @@ class Behaviour(Monitor):
         self.surrogate = Surrogate(profile)
         self.lifts = Lifts(profile["lifts"], self.surrogate.encoder)
         self.reasons = Reasons(profile["reasons"], options.proxies) if profile["reasons"] is not None else None
-        self.judges = self.surrogate.cut is not None
+        self.old = old = self._old(profile, self.surrogate)
+        if old is None:
+            return
+        self.judges = old.cut is not None
         there = {"residuals"} | ({"flips"} if self.judges else set())
         there |= {"groups"} if self.judges and self.groupings else set()
         there |= {"reasons"} if self.reasons else set()
         there |= {"proxies"} if self.reasons and self.reasons.proxies else set()
         total = sum(PARTS[part] for part in there)
         shares = {part: self.setting.share * PARTS[part] / total for part in there}
-        uneven = max(TOLERANCE, UNEVEN * self.surrogate.unevenness)
+        uneven = max(TOLERANCE_PAIRED if isinstance(old, Paired) else TOLERANCE, UNEVEN * old.unevenness)
         tolerance = uneven if options.tolerance is None else options.tolerance
         rest = resting(self.limit, shares["residuals"])
         residual = Ball(
-            _layout(self.surrogate),
-            self.surrogate.reference,
+            _layout(old),
+            old.reference,
             psi_tol=tolerance,
             block=BLOCK,
             rest=rest,
@@ -119,13 +131,14 @@ class Behaviour(Monitor):
             pooled=POOLED,
         )
         self.residual = Shift(residual, shares["residuals"], self.limit)
-        everybody = profile["flips"]
+        everybody = old.flips if isinstance(old, Paired) else profile["flips"]
         if any(one.shape != (DECILES, 2) for one in (everybody, *profile["groups"].values())):
             raise Misconfigured("the profile's flips are damaged; fit the profile again")
         usual = usual_flips(everybody)[None]
         self.flips = Flips([""], usual, self.limit, shares.get("flips", 0.0))
         self.names = [name for grouping in self.groupings for name in grouping.groups]
-        by_group = [usual_flips(everybody, profile["groups"].get(name)) for name in self.names]
+        groups = {} if isinstance(old, Paired) else profile["groups"]
+        by_group = [usual_flips(everybody, groups.get(name)) for name in self.names]
         allowed = np.array(by_group).reshape(-1, DECILES)
         self.by_group = Flips(self.names, allowed, self.limit, shares.get("groups", 0.0))
         if self.reasons is not None:
@@ -138,11 +151,24 @@ class Behaviour(Monitor):
             names = list(self.reasons.proxies)
             self.proxies = Bernoulli(mass, self.limit, names=names, share=shares.get("proxies", 0.0))
 
+    def _old(self, profile: State, surrogate: Surrogate) -> Surrogate | Paired | None:
+        """What new decisions are compared with; None: asked for by an option that the profile cannot serve."""
+        name = self.setting.options.shadow_score
+        if name is None:
+            return surrogate
+        paired = profile.get("paired")
+        return None if paired is None else Paired(paired, f"features.{name}")
+
     @classmethod
     def applies(cls, declaration: Model, options: Any) -> str | None:
         """Needs features; proxies must be declared features."""
         if not declaration.features:
             return "the model declares no features; name its inputs under `features`"
+        shadow = options.shadow_score
+        if shadow is not None and (
+            shadow not in declaration.features or declaration.features[shadow].type != "numeric"
+        ):
+            return f"shadow_score: {shadow!r} is no numeric feature of the model; declare it there as `numeric?`"
         for attribute, features in options.proxies.items():
             if attribute not in declaration.groups:
                 return f"proxies: {attribute!r} is no attribute in the model's `groups`; declare it there"
@@ -167,6 +193,7 @@ class Behaviour(Monitor):
             for code, name in enumerate(grouping.groups)
         }
         section["reasons"] = fitted_reasons(view.frame, declaration)
+        section |= _own_scores(view, declaration) if section["by_score"] else {}
         remarks = list(found.remarks)
         if section["reasons"] is None:
             remarks.append(
@@ -176,31 +203,42 @@ class Behaviour(Monitor):
 
     @property
     def ready(self) -> str | None:
-        return None if self.surrogate else "it needs a profile with a surrogate: `govern profile fit`"
+        if self.surrogate is None:
+            return "it needs a profile with a surrogate: `govern profile fit`"
+        return (
+            None if self.old else "`shadow_score` needs a profile with the version's own scores: `govern profile fit`"
+        )
 
     def columns(self) -> frozenset[str]:
-        if self.surrogate is None:
+        if self.surrogate is None or self.old is None:
             return frozenset()
         groups = {f"groups.{name}" for name in self.setting.declaration.groups} if self.judges else set()
-        return self.surrogate.columns | groups | (self.reasons.columns if self.reasons else frozenset())
+        shadow = {self.old.column} if isinstance(self.old, Paired) else set()
+        return self.surrogate.columns | groups | shadow | (self.reasons.columns if self.reasons else frozenset())
 
     # -- counting -----------------------------------------------------------------------------------------------------
 
     def observe(self, view: View) -> Counts:
-        surrogate = self.surrogate
+        surrogate, old = self.surrogate, self.old
         assert surrogate is not None, "the machinery asks for `ready` first"
+        assert old is not None, "the machinery asks for `ready` first"
         view = view.counted
+        found: dict[str, Ints] = self.reasons.count(view) if self.reasons is not None else {}
+        if isinstance(old, Paired):
+            every = view.per_stretch(np.ones(view.height, dtype=np.bool_))
+            view = _with_value(view, old.column)
+            found["covered"] = np.concatenate([every, view.per_stretch(np.ones(view.height, dtype=np.bool_))], axis=1)
         matrix = surrogate.encoder.matrix(view.frame)
         said = surrogate.said(view.frame, self.favourable)
-        at = surrogate.residuals(matrix, said)
-        width = surrogate.reference.shape[1]
-        found: dict[str, Ints] = {"residuals": view.tally(at.decile * width + at.code, DECILES * width)}
+        at = old.residuals(view.frame[old.column].to_numpy() if isinstance(old, Paired) else matrix, said)
+        width = old.reference.shape[1]
+        found["residuals"] = view.tally(at.decile * width + at.code, DECILES * width)
         off = np.clip(np.nan_to_num(said - at.expected), -FARTHEST, FARTHEST)
         parts = [view.tally(at.decile, DECILES, fixed(np.maximum(one, 0.0))) for one in (off, -off)]
         found["off"] = np.concatenate(parts, axis=1)
-        if surrogate.cut is not None:
+        if old.cut is not None:
             answers, known = favoured(view.frame, self.favourable)
-            flips = known & (answers != surrogate.cut.favours(at.expected))
+            flips = known & (answers != old.cut.favours(at.expected))
             both = (known.astype(np.int64), flips.astype(np.int64))
             found["flips"] = np.stack([view.tally(at.decile, DECILES, one) for one in both], axis=2)
             found["features"] = self.lifts.count(view, matrix, flips)
@@ -209,8 +247,6 @@ class Behaviour(Monitor):
                 codes = grouping.codes(view) * DECILES + at.decile
                 pair = np.stack([view.tally(codes, size * DECILES, one) for one in both], axis=2)
                 found[f"flips|{grouping.name}"] = pair[:, :-DECILES]
-        if self.reasons is not None:
-            found |= self.reasons.count(view)
         return found
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -219,14 +255,18 @@ class Behaviour(Monitor):
         state: State = {"residuals": self.residual.start(), "flips": self.flips.start()}
         state |= {name: np.zeros((2, DECILES), dtype=np.int64) for name in ("off", "decisions")}
         state |= {"groups": self.by_group.start(), "features": np.zeros(self.lifts.shape)}
+        if isinstance(self.old, Paired):
+            state["covered"] = np.zeros(2, dtype=np.int64)
         if self.reasons is not None:
             state |= {"reasons": self.reason.start(), "proxies": self.proxies.start()}
             state["carried"] = np.zeros(len(self.reasons.proxies), dtype=np.int64)
         return state
 
     def step(self, state: State, counts: Counts, step: Step) -> bool:
-        assert self.surrogate is not None
-        width = self.surrogate.reference.shape[1]
+        assert self.old is not None
+        width = self.old.reference.shape[1]
+        if "covered" in counts:
+            state["covered"] += counts["covered"]
         residuals = counts.get("residuals", np.zeros(DECILES * width, dtype=np.int64)).reshape(DECILES, width)
         changed = self.residual.step(state["residuals"], residuals, step)
         self._follow(state, residuals, counts.get("off", np.zeros(2 * DECILES, dtype=np.int64)))
@@ -248,10 +288,10 @@ class Behaviour(Monitor):
 
     def _follow(self, state: State, residuals: Ints, off: Ints) -> None:
         """Sums by decile, since the start and since the onset: decisions with an answer, and how far off they were."""
-        assert self.surrogate is not None
+        assert self.old is not None
         more, less = off.reshape(2, DECILES)
         inner = residuals.copy()
-        inner[np.arange(DECILES), self.surrogate.bins] = 0
+        inner[np.arange(DECILES), self.old.bins] = 0
         state["off"] += more - less
         state["decisions"] += inner.sum(axis=1)
         ball = state["residuals"]["ball"]
@@ -284,11 +324,11 @@ class Behaviour(Monitor):
         return found
 
     def _of_residuals(self, state: State) -> Judgement:
-        assert self.surrogate is not None
+        assert self.old is not None
         told = self.residual.tell(state["residuals"])
         ball = state["residuals"]["ball"]
         rows = told.named if told.onset_n else np.ones(DECILES, dtype=np.bool_)
-        usual = self.surrogate.usual
+        usual = self.old.usual
         n = np.where(rows, state["decisions"][1 if told.onset_n else 0], 0)
         mean = state["off"][1 if told.onset_n else 0] / FIXED_POINT / np.maximum(n, 1)
         enough = bool(n.sum() > 0)
@@ -298,7 +338,7 @@ class Behaviour(Monitor):
         detail |= {f"decile {one + 1}": float((mean - usual)[one]) for one in np.flatnonzero(told.named & (n > 0))}
         return Judgement(
             status=told.status,
-            group="score" if self.surrogate.by_score else "answer",
+            group="score" if self.old.by_score else "answer",
             metric="residual",
             estimate=estimate,
             n=told.n,
@@ -307,8 +347,14 @@ class Behaviour(Monitor):
             reference=REFERENCE,
             onset_ms=told.onset_ms,
             onset_n=told.onset_n,
+            coverage=self._coverage(state),
             detail=detail | self._gathered(state),
         )
+
+    def _coverage(self, state: State) -> float | None:
+        """Share of decisions with the old version's score, where it is asked for."""
+        every, covered = state.get("covered", (0, 0))
+        return float(covered / every) if every else None
 
     def _gathered(self, state: State) -> dict[str, float]:
         return {f"lift {one.where}": one.lift for one in self.lifts.named(state["features"])}
@@ -330,6 +376,7 @@ class Behaviour(Monitor):
             reference=REFERENCE,
             onset_ms=one.onset_ms,
             onset_n=one.onset_n,
+            coverage=self._coverage(state),
             detail=detail | (self._gathered(state) if not one.name else {}),
         )
 
@@ -407,13 +454,28 @@ class Behaviour(Monitor):
         return "ends when recent decisions speak no more for a difference than chance would"
 
 
-def _layout(surrogate: Surrogate) -> Layout:
+def _own_scores(view: View, declaration: Model) -> State:
+    """The part of a section for decisions that carry the old version's score."""
+    answers = known = np.zeros(view.height, dtype=np.bool_)
+    if favourable_labels(declaration) and "output.label" in view.frame.columns:
+        answers, known = favoured(view.frame, favourable_labels(declaration))
+    paired = fitted_paired(view.frame["output.score"].to_numpy(), answers, known)
+    return {} if paired is None else {"paired": paired}
+
+
+def _with_value(view: View, column: str) -> View:
+    """The rows that have a value there."""
+    values = view.frame[column]
+    return view.where((values.is_not_null() & values.is_not_nan()).to_numpy())
+
+
+def _layout(old: Surrogate | Paired) -> Layout:
     """Residual bins in their order, the outermost also by themselves, then `no score`."""
-    plain = Layout.of([(int(size), 0, 1) for size in surrogate.bins])
+    plain = Layout.of([(int(size), 0, 1) for size in old.bins])
     levels: Bools = np.zeros_like(plain.ordered)
     levels[:, 0] = True
-    levels[np.arange(len(surrogate.bins)), surrogate.bins - 1] = True
-    width = surrogate.reference.shape[1]
+    levels[np.arange(len(old.bins)), old.bins - 1] = True
+    width = old.reference.shape[1]
     masks = [_padded(one, width) for one in (plain.used, plain.ordered, levels, plain.rare)]
     return Layout(*masks)
 

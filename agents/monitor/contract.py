@@ -69,12 +69,16 @@ class View:
         """Only rows that are the first of their subject: what tests of independence may count."""
         if self.once is None or bool(self.once.all()):
             return self
-        keep = self.once
+        return replace(self.where(self.once), once=None)
+
+    def where(self, keep: Bools) -> View:
+        """Only the rows of a mask; the stretches stay as many."""
+        if keep.all():
+            return self
         groups = {name: codes[keep] for name, codes in self.groups.items()}
-        frame = self.frame.filter(pl.Series(keep))
-        return replace(
-            self, frame=frame, stretch=self.stretch[keep], groups=groups, times_ms=self.times_ms[keep], once=None
-        )
+        once = None if self.once is None else self.once[keep]
+        frame, times = self.frame.filter(pl.Series(keep)), self.times_ms[keep] if len(self.times_ms) else self.times_ms
+        return replace(self, frame=frame, stretch=self.stretch[keep], groups=groups, times_ms=times, once=once)
 
     def tally(self, codes: npt.NDArray[Any], size: int, weights: Ints | None = None) -> Ints:
         """How often each code 0 … size-1 occurs in each stretch, or the sum of whole `weights` there: (stretches, size).

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import beta
 from sklearn.metrics import r2_score
 
-from agents.configuration import Model
+from agents.configuration import Feature, Model
 from agents.errors import Misconfigured
 from agents.monitor.behaviour import Behaviour, BehaviourOptions
 from agents.monitor.contract import Budget, Judgement, Setting, State, Step, View, of_stretch
@@ -145,6 +145,75 @@ def test_a_group_s_own_share_of_flips_is_usual_where_it_is_known_and_larger() ->
     usual = usual_flips(everybody)
     assert usual == pytest.approx(np.full(2, 1.25 * beta(51, 950).ppf(0.999)))
     assert usual_flips(everybody, group) == pytest.approx([1.25 * beta(61, 240).ppf(0.999), usual[1]])
+
+
+SHADOWED = MODEL.model_copy(update={"features": {**MODEL.features, "old_score": Feature(type="numeric", missing=True)}})
+
+
+def paired(count: int, seed: int, version: int = 1, shift: float = 0.0, less: float = 0.0, odd: float = 0.0) -> View:
+    """Decisions that carry the old version's score but for one in five; `less`: the new scores are lower by so much."""
+    frame, age = decisions(count, seed, 1, shift)
+    random = np.random.default_rng(seed)
+    old = frame["output.score"].to_numpy()
+    new = decisions(count, seed, version, shift)[0]["output.score"].to_numpy() - less
+    new = np.where(random.random(count) < odd, 1.0 - old, new)
+    frame = frame.with_columns(
+        pl.Series("output.score", new),
+        pl.Series("output.label", np.where(new >= 0.5, "approve", "decline")),
+        pl.Series(
+            "features.old_score", [None if one < 0.2 else x for one, x in zip(random.random(count), old, strict=True)]
+        ),
+    )
+    return view((frame, age))
+
+
+def shadowed(section: State | None) -> Behaviour:
+    options = BehaviourOptions(shadow_score="old_score")
+    return Behaviour(Setting("b", "m", SHADOWED, options, Budget(1e6), 1.0, section))
+
+
+def test_with_the_old_version_s_own_scores_small_changes_show_long_before_a_surrogate_tells(section: State) -> None:
+    quiet, changed = paired(2_000, 31), paired(1_500, 32, less=0.03)
+    found, said = run(shadowed(section), quiet, changed)
+    assert 2_000 < found["score"] <= 2_250
+    assert said[0].estimate == pytest.approx(-0.03, abs=0.002)
+    assert said[0].coverage == pytest.approx(0.8, abs=0.03)
+    later, _ = run(monitor(section), quiet, changed)
+    assert later["score"] >= found["score"] + 500, "against the surrogate its error hides the change for long"
+    assert "score" in run(shadowed(section), quiet, paired(3_000, 33, odd=0.1))[0]
+    assert run(shadowed(section), quiet, paired(1_500, 34, version=2))[0]["flips"] <= 2_250
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_with_the_old_version_s_own_scores_no_shift_of_inputs_and_no_odd_decision_is_an_alarm(
+    shift: float, section: State
+) -> None:
+    found, _ = run(shadowed(section), paired(8_000, 35, shift=shift, odd=0.005))
+    assert {name for name in found if name != "reasons"} == set()
+
+
+def test_decisions_without_the_old_score_are_left_out_and_told_of_as_coverage(section: State) -> None:
+    one = shadowed(section)
+    bare = view(decisions(1_000, 36, version=2))
+    without = View(
+        bare.frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("features.old_score")),
+        *(bare.stretch, bare.stretches, bare.groups, bare.times_ms),
+    )
+    found, said = run(one, without)
+    assert {name for name in found if name != "reasons"} == set()
+    assert (said[0].status.value, said[0].coverage) == ("insufficient", 0.0)
+    assert "features.old_score" in one.columns()
+
+
+def test_shadow_scores_need_a_numeric_feature_and_a_profile_with_scores(section: State, unscored: State) -> None:
+    applies = Behaviour.applies(MODEL, BehaviourOptions(shadow_score="old"))
+    assert applies is not None
+    assert "declare it" in applies
+    assert Behaviour.applies(SHADOWED, BehaviourOptions(shadow_score="old_score")) is None
+    assert shadowed(section).ready is None
+    assert "own scores" in (shadowed(unscored).ready or "")
+    with pytest.raises(Misconfigured, match="own scores are damaged"):
+        shadowed(section | {"paired": section["paired"] | {"grain": 0.0}})
 
 
 def test_the_residual_alarm_says_how_much_lower_and_ends_when_the_old_behaviour_is_back(section: State) -> None:
