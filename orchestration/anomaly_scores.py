@@ -7,7 +7,6 @@ altered Misconfigured; neither is ever taken for "no scores", because decisions 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
 from agents.configuration import Configuration
 from agents.monitor.profiles import Profile
@@ -28,9 +27,9 @@ def scores_of(profile: Profile) -> Scores | None:
     section = profile.sections.get(SECTION)
     if section is None:
         return None
-    from agents.monitor.conformal import Anomalies, anomaly_columns  # scikit-learn comes with it: a second or more
+    from agents.monitor.conformal import Anomalies  # scikit-learn comes with it: a second or more
 
-    return partial(anomaly_columns, Anomalies(section))
+    return Anomalies(section)
 
 
 def known_of(digests: Iterable[str], find: Find) -> Known:

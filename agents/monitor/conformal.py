@@ -69,6 +69,11 @@ class Anomalies:
         above = len(self._calibration) - np.searchsorted(self._calibration, scores, side="left")
         return np.asarray((1.0 + above) / (len(self._calibration) + 1.0))
 
+    def rule_columns(self, frame: pl.DataFrame) -> Mapping[str, Floats]:
+        """The columns that a rule may ask for, a row each: `anomaly.p_value` and `anomaly.score`."""
+        scores = self.scores(frame)
+        return {"anomaly.p_value": self.p_values(scores), "anomaly.score": scores}
+
     def reasons(self, frame: pl.DataFrame, most: int = 3) -> list[list[tuple[str, float]]]:
         """For each row the features that make it unusual, and by how much.
 
@@ -91,16 +96,6 @@ class Anomalies:
 
     def _filled(self, frame: pl.DataFrame) -> Floats:
         return _filled(self.encoder.matrix(frame), self._missing)
-
-
-def anomaly_columns(anomalies: Anomalies | State, frame: pl.DataFrame) -> Mapping[str, Floats]:
-    """The columns that a rule may ask for, a row each: `anomaly.p_value` and `anomaly.score`.
-
-    Takes a profile's section, or better an Anomalies made from it once. The frame has the columns of `Anomalies.columns`.
-    """
-    known = anomalies if isinstance(anomalies, Anomalies) else Anomalies(anomalies)
-    scores = known.scores(frame)
-    return {"anomaly.p_value": known.p_values(scores), "anomaly.score": scores}
 
 
 def review(p_values: Floats, q: float = 0.1, block: int = BLOCK) -> Bools:

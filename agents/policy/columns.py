@@ -5,6 +5,7 @@ Protected attributes are never columns, wherever they came from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -41,6 +42,8 @@ ANOMALY: dict[str, str] = {
     "anomaly.p_value": "share of the profile's decisions whose input is at least as unusual, 0 to 1",
     "anomaly.score": "how unusual the input is by the profile's isolation forest, 0 to 1",
 }
+BECAUSE = "anomaly.because"
+"""In reasons only, because it costs a scoring for each feature."""
 CALENDAR: dict[str, tuple[pl.DataType, str]] = {
     "calendar.open": (pl.Boolean(), "true in the business hours of the model's calendar"),
     "calendar.name": (pl.String(), "name of the model's calendar"),
@@ -78,6 +81,14 @@ def columns_of(configuration: Configuration, model: str) -> dict[str, Column]:
     return {column.name: column for column in found}
 
 
+def told_columns(columns: Mapping[str, Column]) -> Mapping[str, Column]:
+    """What a reason can name: these columns of a model, and what only reasons have."""
+    if not ANOMALY.keys() <= columns.keys():
+        return columns
+    doc = "in reasons only: up to three features that make the input unusual, the strongest first"
+    return {**columns, BECAUSE: Column(BECAUSE, pl.String(), doc)}
+
+
 def is_of_decision(name: str) -> bool:
     """True where the column comes with the decision; the others are known to the lane."""
     return not name.startswith(("signals.", "monitor.", "safeguard.", "anomaly.", "calendar."))
@@ -101,11 +112,13 @@ def why_missing(configuration: Configuration, model: str, name: str) -> str | No
         return f"{last} is a protected attribute, and policies never see those"
     if name.startswith("calendar.") and declaration.calendar is None:
         return f"model {model} has no calendar: declare `calendar:` for it, or narrow the policy's `match:`"
-    if name in ANOMALY and not declaration.features:
+    if name in (*ANOMALY, BECAUSE) and not declaration.features:
         return f"model {model} declares no features; name its inputs under `features:`"
-    if name in ANOMALY and declaration.profile is None:
+    if name in (*ANOMALY, BECAUSE) and declaration.profile is None:
         before = "fit one (`govern profile fit`) before you write the rule, and declare it as `profile:`"
         return f"model {model} has no profile: {before}; or narrow the policy's `match:`"
+    if name == BECAUSE:
+        return f"{BECAUSE} stands in reasons only; compare anomaly.p_value"
     if name.startswith("anomaly."):
         return f"there are {' and '.join(ANOMALY)}"
     if name.startswith("signals."):

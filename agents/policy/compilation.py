@@ -13,7 +13,7 @@ from agents.configuration import Configuration, Match, Policy, Rule
 from agents.errors import Misconfigured
 from agents.events import Effect
 from agents.policy.calendars import public_holidays
-from agents.policy.columns import GROWING, Column, columns_of, signal_of, why_missing
+from agents.policy.columns import GROWING, Column, columns_of, signal_of, told_columns, why_missing
 from agents.policy.conditions import Condition, ConditionError, compile_condition, place_of
 from agents.policy.fairness import fair
 from agents.policy.problems import Key, Problem
@@ -153,7 +153,7 @@ def _compile(
         problems.append(Problem((*path, "when"), told, error.mend, error.offset))
     try:
         reason = template(rule.reason or f"rule {policy.policy}/{rule.id} matched")
-        problems += _unknown(reason, columns, missing, (*path, "reason"))
+        problems += _unknown(reason, told_columns(columns), missing, (*path, "reason"))
     except TemplateError as error:
         problems.append(Problem((*path, "reason"), error.problem, error.mend, error.offset))
     problems += _check_tests(configuration, policy, rule, columns, missing, path)

@@ -9,7 +9,7 @@ their group.
 from __future__ import annotations
 
 from agents.configuration import Configuration, Model, Rule
-from agents.policy.columns import ANOMALY, signal_of
+from agents.policy.columns import ANOMALY, BECAUSE, signal_of
 from agents.policy.conditions import Condition, place_of
 from agents.policy.problems import Key, Problem
 from agents.policy.reasons import Template
@@ -74,7 +74,7 @@ def _namesakes(model: str, declaration: Model) -> dict[str, str]:
     for feature, attribute in named.items():
         told = f"has the name of a protected attribute of model {model} ({attribute})"
         found |= {f"features.{feature}": told, f"feature_attributions.{feature}": told}
-        found |= dict.fromkeys(ANOMALY, f"is made of all features, and features.{feature} {told}")
+        found |= dict.fromkeys((*ANOMALY, BECAUSE), f"is made of all features, and features.{feature} {told}")
     return found
 
 

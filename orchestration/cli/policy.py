@@ -15,7 +15,7 @@ from rich.table import Table
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.frames import Reader
-from agents.policy.columns import columns_of
+from agents.policy.columns import columns_of, told_columns
 from agents.policy.conditions import writable
 from agents.policy.reasons import shown
 from agents.policy.testing import Explained, Seen, explain, run_tests
@@ -83,7 +83,7 @@ def columns(
         table = Table(title=f"columns of {name}", title_justify="left", box=None, pad_edge=False)
         for title in ("column", "type", "what it says"):
             table.add_column(title, overflow="fold", no_wrap=title == "column")
-        for column in columns_of(configuration, name).values():
+        for column in told_columns(columns_of(configuration, name)).values():
             kind = _TYPES.get(str(column.dtype), "number")
             table.add_row(escape(writable(column.name)), kind, escape(column.doc))
         console.print(table)

@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import time
-from functools import partial
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
@@ -58,7 +57,7 @@ def _signal(number: int, status: str) -> Plain:
 
 def unusual(rules: int) -> Standing:
     """The same and a rule that reads an anomaly's p-value, from a profile of 20,000 decisions."""
-    from agents.monitor.conformal import Anomalies, anomaly_columns, fitted
+    from agents.monitor.conformal import Anomalies, fitted
 
     document = standing(rules).configuration.document()
     digest = "sha256:" + "0" * 64
@@ -67,7 +66,7 @@ def unusual(rules: int) -> Standing:
     made = Configuration.model_validate(document)
     section, _ = fitted(frame(20_000), made.models["m"])
     assert section is not None
-    return Standing.of(made, {digest: partial(anomaly_columns, Anomalies(section))})
+    return Standing.of(made, {digest: Anomalies(section)})
 
 
 def told(made: Standing) -> float:

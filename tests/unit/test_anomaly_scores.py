@@ -66,7 +66,9 @@ def test_explaining_one_decision_shows_its_p_value(here, capsys):
     said = typed(["policy", "explain", "governance.yaml", "--decision", "one.json"], capsys)
     assert "matched" in said
     assert "anomaly.p_value = 0.000249937515621095" in said
-    assert "anomaly.score" in typed(["policy", "columns", "governance.yaml"], capsys)
+    listed = typed(["policy", "columns", "governance.yaml"], capsys)
+    assert "anomaly.score" in listed
+    assert "in reasons only" in listed
 
 
 def test_a_missing_profile_is_told_by_check_and_nothing_is_judged_or_applied_without_it(here, capsys):

@@ -16,7 +16,7 @@ from scipy.stats import beta, false_discovery_control
 from agents.configuration import Model
 from agents.errors import Misconfigured
 from agents.monitor.anomaly import CONTRADICTION, UNUSUAL, Anomaly, AnomalyOptions, flag_rate
-from agents.monitor.conformal import Anomalies, anomaly_columns, fitted, review
+from agents.monitor.conformal import Anomalies, fitted, review
 from agents.monitor.contract import Budget, Setting, State, Step, View, of_stretch
 from agents.monitor.cuts import Cut
 from agents.monitor.state import packed, unpacked
@@ -86,7 +86,7 @@ def test_a_p_value_is_the_share_of_calibration_decisions_that_are_at_least_as_un
 
 
 def test_p_values_of_decisions_like_the_reference_are_uniform(section: State) -> None:
-    p_values = anomaly_columns(section, decisions(40_000, 2))["anomaly.p_value"]
+    p_values = Anomalies(section).rule_columns(decisions(40_000, 2))["anomaly.p_value"]
     for level in (0.5, 0.1, 0.01):
         assert abs((p_values <= level).mean() - level) < 4 * np.sqrt(level / 4_500)
     assert (p_values <= 1e-3).mean() < flag_rate(4_500)
@@ -94,7 +94,7 @@ def test_p_values_of_decisions_like_the_reference_are_uniform(section: State) ->
 
 def test_the_columns_for_rules_are_those_the_monitor_flags_by(section: State) -> None:
     frame = decisions(2_000, 3, odd=0.02)
-    found = anomaly_columns(Anomalies(section), frame)
+    found = Anomalies(section).rule_columns(frame)
     odd = (frame["features.income"] == 900.0).to_numpy()
     assert set(found) == {"anomaly.p_value", "anomaly.score"}
     assert (found["anomaly.p_value"][odd] <= 5e-3).mean() > 0.9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,14 +17,14 @@ from agents.audit.commitment import KEY_BYTES, Committer
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, NotReady
 from agents.frames import Reader
-from agents.monitor.conformal import Anomalies, anomaly_columns
+from agents.monitor.conformal import Anomalies
 from agents.policy.agent import PolicyAgent
 from agents.policy.columns import columns_of
 from agents.policy.rules import RuleSet, compiled
 from agents.policy.standing import Standing
 from agents.policy.testing import explain, run_tests
 from agents.records import Plain, collect
-from tests.unit.unusual import MODEL, RULE, configuration, event, framed, inputs, profile
+from tests.unit.unusual import MODEL, ODD, RULE, configuration, event, framed, inputs, profile
 
 ROWS = inputs(400, 2, odd=(7, 250, 399))
 
@@ -33,7 +32,7 @@ ROWS = inputs(400, 2, odd=(7, 250, 399))
 @pytest.fixture(scope="module")
 def known() -> dict[str, Any]:
     found = profile()
-    return {found.digest: partial(anomaly_columns, Anomalies(found.sections["anomaly"]))}
+    return {found.digest: Anomalies(found.sections["anomaly"])}
 
 
 def judged(standing: Standing, frame: pl.DataFrame, model: str = "loans") -> list[list[str]]:
@@ -69,7 +68,7 @@ def test_a_decision_gets_the_same_answer_alone_and_in_any_batch(known, cuts, lev
 
 
 def test_what_rules_compare_is_what_the_profile_says_to_the_last_bit(known):
-    scores = next(iter(known.values()))(framed(ROWS))
+    scores = next(iter(known.values())).rule_columns(framed(ROWS))
     for place in (0, 7, 133):
         row = {f"features.{name}": value for name, value in ROWS[place].items()} | {"model.name": "loans"}
         standing = Standing.of(configuration(), known)
@@ -108,13 +107,12 @@ def test_a_profile_that_is_not_there_stops_judging_and_is_never_taken_for_unknow
 
 
 def test_nothing_is_computed_for_a_model_whose_rules_do_not_ask():
-    def refuse(frame: pl.DataFrame) -> Any:
-        raise AssertionError("nobody asked")
+    nobody_asks = object()  # whatever were asked of it would fail
 
     plain = {"policy": "plain", "rules": [{"id": "r", "when": "features.income > 500", "effect": "log"}]}
     off = {"policy": "off", "mode": "disabled", "rules": [RULE]}
     using = Configuration.model_validate(configuration().document() | {"policies": [plain, off]})
-    standing = Standing.of(using, {profile().digest: refuse})
+    standing = Standing.of(using, {profile().digest: nobody_asks})
     assert standing.rules.profiles == {}
     assert judged(standing, framed(ROWS[6:8])) == [[], ["plain/r matched"]]
     assert standing.rules.columns("loans") == {"features.income", "caller", "model.version"}
@@ -128,6 +126,17 @@ def test_a_reason_alone_may_ask(known):
     row = Reader(using).row(Plain("t", 0, 0, 0, None, event(0, ROWS[7])))
     (seen,) = explain(Standing.of(using, known), row).rules
     assert seen.reason.startswith("one in 0.000249937515621095 has such an input (0.7")
+
+
+def test_a_reason_names_the_features_that_make_the_input_unusual_and_a_condition_cannot(known):
+    using = configuration(RULE | {"reason": "unusual because of {anomaly.because}"})
+    for features, told in ((ODD, "income, debt"), (ROWS[7] | {"debt": 20.0, "product": "loan"}, "income")):
+        row = Reader(using).row(Plain("t", 0, 0, 0, None, event(0, features)))
+        standing = Standing.of(using, known)
+        matched = compiled(using).rule("odd/unusual").outcome(True)
+        assert standing.render(matched, row) == f"unusual because of {told}"
+    with pytest.raises(Misconfigured, match=r"anomaly\.because stands in reasons only; compare anomaly\.p_value"):
+        RuleSet(configuration(RULE | {"when": "anomaly.because = 'income'"}))
 
 
 def test_decisions_of_undeclared_models_are_compared_with_the_profile_of_their_stand_in(known):
