@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -117,6 +118,7 @@ def _few(frame: pl.DataFrame, column: str | None, most: int) -> Sequence[str]:
 
 def _asked(frame: pl.DataFrame, found: Guess, told: Mapping[str, Any]) -> dict[str, Any]:
     """What a person says; Enter takes the guess."""
+    signal.siginterrupt(signal.SIGINT, True)  # Polars' handler lets a read go on after Ctrl-C, for ever
     answers = dict(told)
 
     def ask(name: str, question: str, default: str | None) -> None:
