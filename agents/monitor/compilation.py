@@ -179,6 +179,7 @@ def _watched(
                 share=parts[monitor] / total,
                 profile=None if profile is None else profile.sections.get(entry.kind.kind),
                 calendar=calendar,
+                others={} if profile is None else {k: v for k, v in profile.sections.items() if k in entry.kind.reads},
             ),
         )
         for monitor, entry in mine.items()

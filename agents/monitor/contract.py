@@ -185,6 +185,8 @@ class Setting:
     """What this kind's `fit` put into the model's profile; None: there is no profile, or it was fitted without."""
     calendar: OpenHours | None = None
     """The model's, where it has one."""
+    others: Mapping[str, State] = field(default_factory=dict)
+    """The profile's sections of the kinds that this kind `reads`, as far as they are there."""
 
 
 class Monitor(ABC):
@@ -202,6 +204,8 @@ class Monitor(ABC):
     scope: ClassVar[Scope] = "version"
     """`model`: it counts and judges the decisions of all versions together; its signals have the version `*`."""
     options_type: ClassVar[type[Options]] = Options
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Other kinds whose sections of the profile it may need as well."""
     alarms: ClassVar[bool] = True
     """False for a kind that reports only: it takes no part of the budget."""
 

@@ -1,8 +1,9 @@
 """Data drift: have the inputs of a model left their reference, each by itself, and in how they go together?
 
 Every feature is a χ²-ball detector (ball.py) over its bins, and so is every pair of the first 30 features over "alike or
-not" (concordance.py). An alarm names the feature or pair, starts its evidence anew and stays until the recent profile
-(half-life 2,000 decisions) lies in the ball again, at least 2,000 decisions later: a rule of thumb, unlike the alarm.
+not" (concordance.py), and where asked for how unusual inputs are taken together (drift_isolation.py). An alarm names the
+feature or pair, starts its evidence anew and stays until the recent profile (half-life 2,000 decisions) lies in the ball
+again, at least 2,000 decisions later: a rule of thumb, unlike the alarm.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,8 +21,9 @@ from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.ball import SOURCE, Ball, Effects, resting
 from agents.monitor.contract import Bools, Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
+from agents.monitor.drift_isolation import SECTION, IsolationBins
 from agents.monitor.drift_profile import EXTRA, Reference, column_of, fit_section, listed, mid_ranks
-from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_pair
+from agents.monitor.drift_words import MAJOR, told_of_all, told_of_feature, told_of_isolation, told_of_pair
 from agents.monitor.seasons import Seasons, strata_of
 from agents.monitor.state import packed
 
@@ -29,14 +31,16 @@ WARNING = 10.0
 """A warning is raised at this fraction of the evidence that an alarm needs."""
 STAYING = 1_000.0
 """It stays until the evidence has fallen to this fraction of an alarm's."""
+UNUSUAL = 0.95
+"""Inputs beyond this share of the reference's isolation scores are told of."""
 LEAST = 500
 """Decisions before there is a judgement."""
 BELIEVED = 1_000
 """Decisions, here and in the reference, from which on a PSI alone may warn."""
 COOLING = 2_000
 """Decisions, at least, between an alarm and its end."""
-PAIRS = 0.5
-"""The pairs' part of the monitor's evidence."""
+JOINT = 0.5
+"""The part of the monitor's evidence that is on how features go together; pairs and isolation share it equally."""
 
 
 class DriftOptions(Options):
@@ -44,8 +48,9 @@ class DriftOptions(Options):
 
     features: tuple[str, ...] = ()
     """Features of the model; none given: all."""
-    joint: bool = True
-    """Also how features go together: every pair of the first 30."""
+    joint: tuple[Literal["pairs", "isolation"], ...] = ("pairs",)
+    """How features go together: every pair of the first 30; the profile's isolation score, which sees what pairs do not and
+    costs as much as the monitor `anomaly`. Empty: only each by itself."""
     score: bool = False
     """Also the model's own score, as if it were a feature."""
     seasons: Seasons = "none"
@@ -64,6 +69,7 @@ class DataDrift(Monitor):
     formula = SOURCE
     guarantee = "proved"
     options_type = DriftOptions
+    reads = (SECTION,)
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -71,13 +77,17 @@ class DataDrift(Monitor):
         chosen = options.features or tuple(setting.declaration.features)
         names = (*chosen, *(EXTRA if options.score else ()))
         section: State | None = setting.profile
-        self.reference = None if section is None else Reference.of(section, names, options.seasons, options.joint)
+        pairs = "pairs" in options.joint
+        self.reference = None if section is None else Reference.of(section, names, options.seasons, pairs)
+        forest = setting.others.get(SECTION) if "isolation" in options.joint else None
+        self.isolation = None if forest is None else IsolationBins(forest)
         if self.reference is None or section is None:
             return
         self.names = self.reference.binning.names
         self._columns = [column_of(name) for name in self.names]
         self.pairs = self.reference.concordance.pairs
-        joint = PAIRS if self.pairs else 0.0
+        members = bool(self.pairs) + (self.isolation is not None)
+        joint = JOINT if members else 0.0
         rest = resting(setting.budget.limit, setting.share)
         singles = self.reference.binning.padded(self.reference.counts)
         layout = self.reference.binning.layout
@@ -86,9 +96,14 @@ class DataDrift(Monitor):
         if self.pairs:
             layout, cells = self.reference.concordance.layout, self.reference.cells
             self.balls["pairs"] = Ball(layout, cells, psi_tol=options.psi_tol, rest=rest)
-            self.weights["pairs"] = setting.share * joint / len(self.pairs)
+            self.weights["pairs"] = setting.share * joint / members / len(self.pairs)
+        if self.isolation is not None:
+            layout, counts = self.isolation.layout, self.isolation.reference[None]
+            self.balls["isolation"] = Ball(layout, counts, psi_tol=options.psi_tol, rest=rest)
+            self.weights["isolation"] = setting.share * joint / members
         self._ranks = mid_ranks(self.balls["features"])
-        self._print = hashlib.sha256(json.dumps(packed(section), sort_keys=True).encode()).hexdigest()
+        read = [packed(section)] + ([] if forest is None else [packed(forest)])
+        self._print = hashlib.sha256(json.dumps(read if forest else read[0], sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def applies(cls, declaration: Model, options: Any) -> str | None:
@@ -98,6 +113,8 @@ class DataDrift(Monitor):
         for name in options.features:
             if name not in declaration.features:
                 return f"{name!r} is no feature of the model; there are {listed(tuple(declaration.features))}"
+        if "isolation" in options.joint and options.seasons != "none":
+            return "joint: isolation has one reference for all times; leave out `seasons`, or watch it in a monitor of its own"
         return None
 
     @classmethod
@@ -114,6 +131,8 @@ class DataDrift(Monitor):
             return (
                 "the profile was fitted on decisions without times; fit it on decisions with times, or drop `seasons`"
             )
+        if "isolation" in self.setting.options.joint and self.isolation is None:
+            return "`joint: isolation` needs a profile with anomaly scores: `govern profile fit` on 5,000 decisions or more"
         return None
 
     @property
@@ -123,12 +142,12 @@ class DataDrift(Monitor):
 
     def columns(self) -> frozenset[str]:
         names = self.names if self.reference is not None else ()
-        return frozenset(map(column_of, names))
+        return frozenset(map(column_of, names)) | (self.isolation.columns if self.isolation else frozenset())
 
     # -- counting -----------------------------------------------------------------------------------------------------
 
     def observe(self, view: View) -> Counts:
-        """`bins <stratum>`: flat counts of all bins; `alike …` and `unknown …` of all pairs."""
+        """`bins <stratum>`: flat counts of all bins; `alike …` and `unknown …` of all pairs; `isolation`: by its bins."""
         view = view.counted
         binning, concordance = self._known.binning, self._known.concordance
         codes = binning.codes([view.frame.get_column(name) for name in self._columns])
@@ -148,6 +167,8 @@ class DataDrift(Monitor):
                 found[f"alike {stratum}"], unknown = concordance.counts(mine, ends)
                 if unknown.any():
                     found[f"unknown {stratum}"] = unknown
+        if self.isolation is not None and view.height:
+            found["isolation"] = self.isolation.count(view)
         return found
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -175,6 +196,9 @@ class DataDrift(Monitor):
         closed = self.balls["features"].step(state["features"]["ball"], singles, n, step.weight, step.now_ms)
         if self.pairs:
             self.balls["pairs"].step(state["pairs"]["ball"], cells, n, step.weight, step.now_ms)
+        if self.isolation is not None:
+            unusual = counts.get("isolation", np.zeros(self.isolation.bins.size, dtype=np.int64))
+            self.balls["isolation"].step(state["isolation"]["ball"], unusual[None], n, step.weight, step.now_ms)
         return bool(closed.any()) and self._judged(state, pending)
 
     def strengths(self, state: State) -> dict[str, Floats]:
@@ -223,13 +247,16 @@ class DataDrift(Monitor):
         mine["alarm"][member], mine["raised"][member], mine["after"][member] = True, strength, 0
 
     def _silence(self, state: State) -> None:
-        """What is in alarm gathers no evidence for another; nor do pairs of which a feature is in alarm."""
+        """What is in alarm gathers no evidence for another; nor do pairs of which a feature is in alarm, nor isolation while
+        anything is: it is there for what nothing else sees."""
         alarm = state["features"]["alarm"]
         if alarm.any():
             self.balls["features"].reset(state["features"]["ball"], alarm)
         if self.pairs and (alarm.any() or state["pairs"]["alarm"].any()):
             affected = alarm[self._known.concordance.members].any(axis=1)
             self.balls["pairs"].reset(state["pairs"]["ball"], affected | state["pairs"]["alarm"])
+        if self.isolation is not None and any(state[part]["alarm"].any() for part in self.balls):
+            self.balls["isolation"].reset(state["isolation"]["ball"], 0)
 
     def _ending(self, state: State, n: int) -> bool:
         """The rule of thumb that ends alarms."""
@@ -247,12 +274,14 @@ class DataDrift(Monitor):
     # -- saying -------------------------------------------------------------------------------------------------------
 
     def judge(self, state: State) -> list[Judgement]:
-        """One of everything, one of each feature, and one of each pair that was ever worth a word."""
+        """One of everything, one of each feature, of isolation, and of each pair that was ever worth a word."""
         strength = self.strengths(state)
         members = [self._feature(state, strength["features"], row) for row in self._effects(state, "features")]
         pairs = (
             [self._pair(state, strength["pairs"], row) for row in self._effects(state, "pairs")] if self.pairs else []
         )
+        if self.isolation is not None:
+            pairs += [self._isolated(state, strength["isolation"], one) for one in self._effects(state, "isolation")]
         return [self._overall(state, strength, members, pairs), *members, *pairs]
 
     def _effects(self, state: State, part: str) -> list[tuple[int, Effects]]:
@@ -260,7 +289,7 @@ class DataDrift(Monitor):
         ball, mine = self.balls[part], state[part]
         recent, since = (ball.effects(mine["ball"], one) for one in (False, True))
         onset = (mine["alarm"] | mine["warn"]) & (since.n[0] >= ball.block)
-        rows = range(ball.features) if part == "features" else np.flatnonzero(mine["told"]).tolist()
+        rows = np.flatnonzero(mine["told"]).tolist() if part == "pairs" else range(ball.features)
         found = []
         for row in rows:
             one = since if onset[row] else recent
@@ -336,6 +365,26 @@ class DataDrift(Monitor):
             detail=detail,
         )
 
+    def _isolated(self, state: State, strength: Floats, told: tuple[int, Effects]) -> Judgement:
+        """The most unusual twentieth of the reference's inputs is what figures are told of."""
+        row, effects = told
+        rank = np.cumsum(effects.pi)
+        rare = rank - effects.pi >= UNUSUAL - 1e-3
+        detail = {"psi": float(effects.psi), "js": float(effects.js)}
+        detail |= {"share": float(effects.q[rare].sum()), "reference_share": float(effects.pi[rare].sum())}
+        known = effects.n > 0
+        return self._judgement(
+            state,
+            "isolation",
+            strength,
+            row,
+            effects,
+            group="inputs taken together",
+            metric="psi",
+            estimate=float(effects.psi) if known else None,
+            detail=detail,
+        )
+
     def _overall(
         self, state: State, strength: dict[str, Floats], members: list[Judgement], pairs: list[Judgement]
     ) -> Judgement:
@@ -348,7 +397,8 @@ class DataDrift(Monitor):
         named = max(same, key=lambda one: (one.e_value or 0.0, one.detail["psi"]))
         largest = max(range(len(members)), key=lambda row: members[row].detail["psi"])
         detail = {"feature": float(largest), "psi": members[largest].detail["psi"], "js": members[largest].detail["js"]}
-        for name, found in (("features", members), ("pairs", pairs)):
+        pairs_only = [one for one in pairs if one.metric == "concordance"]
+        for name, found in (("features", members), ("pairs", pairs_only)):
             detail[f"{name}_in_alarm"] = float(sum(one.status is SignalStatus.ALARM for one in found))
         return Judgement(
             status=status,
@@ -367,6 +417,8 @@ class DataDrift(Monitor):
         kind, _, name = (judgement.group or "").partition("=")
         if judgement.estimate is None or judgement.status is SignalStatus.INSUFFICIENT:
             return f"too few decisions yet to compare {name or 'the inputs'} with the reference"
+        if not name and judgement.group:
+            return told_of_isolation(judgement)
         if kind == "pair":
             return told_of_pair(judgement, name)
         if kind == "feature":

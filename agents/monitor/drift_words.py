@@ -42,6 +42,16 @@ def told_of_pair(judgement: Judgement, name: str) -> str:
     return f"{told}, in {detail['reference_share']:.0%} of the reference"
 
 
+def told_of_isolation(judgement: Judgement) -> str:
+    """How unusual inputs are taken together: the isolation score."""
+    detail = judgement.detail
+    shares = (
+        f"{detail['share']:.1%} of the decisions are as unusual as {detail['reference_share']:.1%} of the reference"
+    )
+    how = "differ from the reference" if moved(judgement) else "are as in the reference"
+    return f"the inputs taken together {how}: {shares}; isolation score: {_size(judgement)}"
+
+
 def told_of_all(judgement: Judgement, largest: str) -> str:
     """`largest`: the feature with the largest PSI."""
     size = f"{largest}: {_size(judgement)}"
@@ -51,6 +61,8 @@ def told_of_all(judgement: Judgement, largest: str) -> str:
     if pairs and not count:
         what = "a pair of inputs goes" if pairs == 1 else f"{pairs} pairs of inputs go"
         return f"{what} together differently from the reference, while each by itself has moved little"
+    if judgement.status is SignalStatus.ALARM and not count:
+        return "the inputs taken together are not those of the reference, while each by itself and each pair has moved little"
     what = f"{count} inputs have" if count > 1 else "an input has" if count else "the inputs seem to have"
     return f"{what} moved away from the reference; most of all {size}"
 

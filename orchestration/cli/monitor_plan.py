@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured
-from agents.monitor.drift import PAIRS, DataDrift
+from agents.monitor.drift import JOINT, DataDrift
 from agents.monitor.impact import DisparateImpact
 from agents.monitor.intake import table_of
 from orchestration.noticing import SHIFTS, Delay, Question, drift, inequality
@@ -86,7 +86,7 @@ def plan_drift(console: Console, monitor: DataDrift, pace: float, horizon: int) 
     if not monitor.setting.share:
         return
     weight = DAY_MS / pace if monitor.setting.budget.unit == "ms" else 1.0
-    part = (1 - PAIRS) / max(len(monitor.setting.declaration.features), 1)
+    part = (1 - JOINT) / max(len(monitor.setting.declaration.features), 1)
     needed = monitor.limit / (monitor.setting.share * part)
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("one numeric feature moves")

@@ -120,7 +120,7 @@ def test_an_alarm_ends_when_the_inputs_are_back_and_not_before() -> None:
 
 def test_features_that_part_company_are_found_though_each_keeps_its_distribution() -> None:
     tied = view(rows(5_000, 0, tie=0.6), 5_000)
-    one, alone = monitor(reference=tied), monitor({"joint": False}, reference=tied)
+    one, alone = monitor(reference=tied), monitor({"joint": []}, reference=tied)
     quiet = feed(one, view(rows(6_000, 1, tie=0.6)))
     assert alarms(one, quiet) == []
     state = feed(one, view(rows(3_000, 2)), quiet)
