@@ -208,7 +208,7 @@ def test_outcomes_have_all_of_the_budgets_time_though_decisions_and_ticks_have_m
     for second in range(1, 4):
         now = second * 1_000
         assessor.take("1", 0, now, {}, now)
-        assessor.pass_time(now + 500, now + 500)
+        assessor.pass_time(now + 500, now + 500, now + 500)
         [one] = counter.count(frame, ["1"] * 200, np.full(200, now), groups)
         assessor.take("1", one.n, now, one.counts, now, stage="outcomes")
         kept = json.loads(json.dumps(assessor.snapshot()))
