@@ -25,7 +25,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents.audit.agent import CHECKPOINTS
 from orchestration import config_files, config_topic, keys, topics
+from orchestration.bootstrap import make_lane
 from orchestration.kill_points import IN_TRANSACTION, POINTS
+from orchestration.lane_life import LaneLife
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from orchestration.work import LaneName
@@ -200,11 +202,13 @@ async def _count(settings: Settings, topic: str, isolation: str) -> int:
         await consumer.stop()
 
 
-async def drain(settings: Settings, names: list[LaneName], timeout: float = 120) -> None:
+async def drain(settings: Settings, names: Sequence[LaneName], timeout: float = 120) -> None:
     """Run the lanes until everything is judged and audited."""
-    from orchestration.bootstrap import make_lane
+    await run_dry([make_lane(settings, name) for name in names], timeout)
 
-    running = [make_lane(settings, name) for name in names]
+
+async def run_dry(running: Sequence[LaneLife], timeout: float = 120) -> None:
+    """Run lanes until they have had nothing to do for three seconds."""
     tasks = [asyncio.create_task(lane.run()) for lane in running]
     until = time.monotonic() + timeout
     quiet = 0

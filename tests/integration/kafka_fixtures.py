@@ -174,13 +174,21 @@ async def allow(
     kafka: LocalKafka, user: str, resource: str, name: str, *operations: str, prefixed: bool = False
 ) -> None:
     """As `admin`, let the user do the operations on a resource (words of RESOURCES, OPERATIONS); waits until it counts."""
-    kind, pattern, principal = RESOURCES[resource], _PREFIXED if prefixed else _LITERAL, f"User:{user}"
+    await allow_all(kafka, [(user, resource, name, operations, prefixed)])
+
+
+async def allow_all(kafka: LocalKafka, rights: Iterable[tuple[str, str, str, Iterable[str], bool]]) -> None:
+    """The same for many: (user, resource, name, operations, prefixed) each."""
+    wanted = [
+        (RESOURCES[resource], name, _PREFIXED if prefixed else _LITERAL, f"User:{user}", "*", OPERATIONS[one], _ALLOW)
+        for user, resource, name, operations, prefixed in rights
+        for one in operations
+    ]
     async with admin_client(kafka) as client:
-        for operation in operations:
-            number = OPERATIONS[operation]
-            one = (kind, name, pattern, principal, "*", number, _ALLOW)
+        for one in wanted:
             answer = await client._send_to_controller(CreateAclsRequest(*one))
             assert [code for code, _ in answer.creation_responses] == [0], answer
+        for one in wanted:
             for _ in range(200):
                 if (await client._send_request(DescribeAclsRequest(*one))).resources:
                     break
