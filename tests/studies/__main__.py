@@ -2,6 +2,7 @@
 
     python -m tests.studies --streams 300            the whole, about half an hour on two cores
     python -m tests.studies --streams 20 --out tmp   a look
+    python -m tests.studies --only impact drift      these anew; what the others gave stays as the page has it
 
 Texts that explain stand in tests/studies/statistics.md; what a study prints goes where it is named there.
 """
@@ -102,16 +103,29 @@ def _saved(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
+def kept(template: str, page: str) -> Mapping[str, str]:
+    """What the page holds at the template's places, by name."""
+    names = re.findall(r"^\{(\w+)\}$", template, re.MULTILINE)
+    blocks = re.findall(r"^```text\n.*?^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == len(names), "the page has other studies than the template; run them all"
+    return dict(zip(names, blocks, strict=True))
+
+
 def main() -> None:
     """Run all, or those named, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=300)
     parser.add_argument("--budget", type=int, default=500, help="streams of the study of all monitors on one budget")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=None, help="studies to run; the page keeps what the others gave")
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "docs")
     options = parser.parse_args()
     page = (HERE / "statistics.md").read_text(encoding="utf-8")
+    known = {} if options.only is None else kept(page, (options.out / "statistics.md").read_text(encoding="utf-8"))
     for name, run in studies(options.streams, options.budget, options.processes).items():
+        if options.only is not None and name not in options.only:
+            page = page.replace(f"{{{name}}}", known[name])
+            continue
         began, told = time.monotonic(), io.StringIO()
         print(f"{name} …", flush=True)
         with contextlib.redirect_stdout(told):
@@ -120,8 +134,9 @@ def main() -> None:
         page = page.replace(f"{{{name}}}", f"```text\n{told.getvalue().rstrip()}\n```")
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     assert not re.search(r"^\{\w+\}$", page, re.MULTILINE), "a place in statistics.md was not filled"
-    strengths(options.out / "statistics")
-    delays(options.out / "statistics", options.streams)
+    if options.only is None:
+        strengths(options.out / "statistics")
+        delays(options.out / "statistics", options.streams)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "statistics.md").write_text(page, encoding="utf-8")
     print(f"wrote {options.out / 'statistics.md'}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from agents.configuration import Model
+from agents.configuration import Feature, Model
 from agents.monitor.anomaly import UNUSUAL, Anomaly, AnomalyOptions
 from agents.monitor.behaviour import Behaviour, BehaviourOptions
 from agents.monitor.contract import Budget, Monitor, Setting, Step, View, of_stretch
@@ -60,6 +60,16 @@ SHIFTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "every spread × 1.3": lambda x: x * 1.3,
     "others correlated": lambda x: x + 0.5 * x[:, [1]] * (np.arange(FEATURES) % 3 == 0),
 }
+
+
+SHADOWED = MODEL.model_copy(update={"features": {**MODEL.features, "old": Feature(type="numeric", missing=True)}})
+PAIRED: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "the same version": lambda old, x: old,
+    "the same version, scores rounded to two places": lambda old, x: np.round(old, 2),
+    "every score lower by 0.03": lambda old, x: old - 0.03,
+    "opposite scores for one input in ten": lambda old, x: np.where(x[:, 3] > 1.28, 1.0 - old, old),
+}
+"""What the new version makes of the old one's score and the inputs."""
 
 
 def inputs(count: int, random: np.random.Generator) -> np.ndarray:
@@ -163,6 +173,36 @@ def covariate(
     return found
 
 
+def shadowed(change: str, streams: int, seed: int = 6) -> Row:
+    """The old version runs on beside the new one, whose decisions carry its score; inputs shift at the same time."""
+    row = Row([], 0, "")
+    for stream in range(streams):
+        random = np.random.default_rng([seed, stream])
+        if stream % 10 == 0:
+            section, _ = Behaviour.fit(
+                view(decided(inputs(REFERENCE, random), reference, 0.3, random), REFERENCE), MODEL
+            )
+            options = BehaviourOptions(shadow_score="old")
+            monitor = Behaviour(Setting("b", "m", SHADOWED, options, Budget(LIMIT), 1.0, section))
+        x = inputs(BEFORE + AFTER, random)
+        x[BEFORE:] = SHIFTS["two means + 0.5 sd"](x[BEFORE:])
+        frame = decided(x, reference, 0.3, random)
+        old = frame["output.score"].to_numpy()
+        new = np.where(np.arange(len(x)) < BEFORE, old, PAIRED[change](old, x))
+        frame = frame.with_columns(
+            pl.Series("features.old", old),
+            pl.Series("output.score", new),
+            pl.Series("output.label", np.where(new >= 0.5, "approve", "decline")),
+        )
+        at, said = alarm(monitor, view(frame))
+        if at is not None and at <= BEFORE:
+            row.early += 1
+            continue
+        row.delays.append(np.inf if at is None else at - BEFORE)
+        row.said = said or row.said
+    return row
+
+
 def anomalies(streams: int, odd: float, decisions: int = 20_000, seed: int = 3) -> tuple[Row, float]:
     """The anomaly monitor: a share `odd` of later inputs lies far out in eight features; and how many are flagged before."""
     row, flagged = Row([], 0, ""), []
@@ -239,6 +279,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for shift in SHIFTS:
             alarms = covariate(shift, options.streams, noise, scored)
             print(f"   {shift}: {alarms} of {options.streams} alarm", flush=True)
+    print("-- with the old version's own scores (shadow_score), inputs shifted: decisions until the alarm")
+    for change in PAIRED:
+        print(f"   {change}: {shadowed(change, options.streams)}", flush=True)
 
 
 if __name__ == "__main__":

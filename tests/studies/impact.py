@@ -63,7 +63,7 @@ class Streams:
     """Many independent streams of two groups, watched by one engine."""
 
     def __init__(self, count: int, random: np.random.Generator) -> None:
-        self.engine = Rates((0.8,))
+        self.engine = Rates((0.8,), audit=True)
         self.state = self.engine.start(count, 2)
         self.random, self.count = random, count
         self.fixed = np.ones(count, dtype=np.int64)  # the second group is the reference
@@ -104,6 +104,14 @@ def false_alarms(ratio: float, streams: int, decisions: int = 50_000, seed: int 
     return int(ever.sum())
 
 
+def ever_unfair(ratio: float, streams: int, decisions: int, alpha: float = 0.05, seed: int = 3) -> int:
+    """How many versions with this ratio all their life are said, at any time of it, to have been unfair (audit form)."""
+    watched = Streams(streams, np.random.default_rng(seed))
+    for _ in range(decisions // GRAIN):
+        watched.run(0.2, 0.5, ratio)
+    return int((watched.engine.ever(watched.state)[:, 0] >= -np.log(alpha)).sum())
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,6 +126,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     for ratio in (0.8, 0.9, 1.0):
         print(f"ratio {ratio} over 50,000 decisions: {false_alarms(ratio, options.streams)} of {options.streams} alarm")
+    for ratio, decisions in ((0.8, 50_000), (1.0, 50_000), (0.7, 5_000), (0.5, 1_000)):
+        found = ever_unfair(ratio, options.streams, decisions)
+        print(
+            f"ever unfair at α = 0.05, ratio {ratio} over {decisions:,} decisions: said of {found} of {options.streams}"
+        )
 
 
 if __name__ == "__main__":
