@@ -26,7 +26,7 @@ from orchestration import config_files
 from tests.chaos import stream
 
 CHAOS = Path(__file__).parents[2] / "chaos" / "config"
-GOLDEN = Path(__file__).parents[2] / "golden" / "policy" / "verdicts.ndjson"
+GOLDEN = Path(__file__).parents[2] / "golden" / "policy"
 CONFIGURATION = config_files.load(CHAOS).model_copy(update={"duplicate_window": 60})
 STANDING = Standing.of(CONFIGURATION)
 START = 1_772_442_843_120
@@ -134,8 +134,27 @@ def test_every_record_gets_one_verdict_in_order_that_fits_the_contract_and_commi
 
 
 def test_verdicts_stay_as_they_were_published() -> None:
-    written = b"\n".join(value or b"" for _, value, _ in WHOLE["gim.verdicts", 0][:40]) + b"\n"
-    assert written == GOLDEN.read_bytes(), "format v1 of verdicts may not change"
+    lines = [json.loads(line) for line in (GOLDEN / "records.ndjson").read_text().splitlines()]
+    frozen = [
+        Plain(
+            "gim.decisions",
+            0,
+            line["offset"],
+            line["timestamp"],
+            _bytes(line["key"]),
+            _bytes(line["value"]),
+            tuple((name, _bytes(value)) for name, value in line["headers"]),
+        )
+        for line in lines
+    ]
+    configuration = config_files.load(GOLDEN / "config").model_copy(update={"duplicate_window": 60})
+    found = judge([frozen], Standing.of(configuration))
+    written = b"\n".join(value or b"" for _, value, _ in found["gim.verdicts", 0]) + b"\n"
+    assert written == (GOLDEN / "verdicts.ndjson").read_bytes(), "format v1 of verdicts may not change"
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
 
 
 def test_what_goes_on_carries_the_producers_bytes_and_ours_behind_them() -> None:
@@ -159,6 +178,7 @@ def test_what_goes_on_carries_the_producers_bytes_and_ours_behind_them() -> None
 def test_a_held_record_without_a_key_has_no_key_header() -> None:
     value = json.loads(RECORDS[0].value or b"{}")
     value["data"]["output"] |= {"confidence": 0.1, "score": 0.5}
+    value["data"]["features"]["amount"] = 1
     record = Plain("gim.decisions", 0, 0, START, None, json.dumps(value).encode())
     (_, _, headers), *rest = judge([[record]])["gim.held", 0]
     assert rest == []
@@ -180,8 +200,8 @@ def test_observing_judges_flags_and_dead_letters_but_moves_nothing() -> None:
 
 def doubled(gap: int) -> list[Plain]:
     """A decision, `gap` others, and the decision again."""
-    key, value, _ = stream.decision(random.Random(1), "twice")
-    others = [stream.decision(random.Random(n), f"other-{n}") for n in range(gap)]
+    key, value, _ = stream.decision(random.Random(1), "twice", 0)
+    others = [stream.decision(random.Random(n), f"other-{n}", n) for n in range(gap)]
     listed = [(key, value), *((k, v) for k, v, _ in others), (key, value)]
     return [Plain("gim.decisions", 0, n, START, k, v) for n, (k, v) in enumerate(listed)]
 
