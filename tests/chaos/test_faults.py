@@ -29,7 +29,8 @@ from orchestration.lane_life import LaneLife
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from orchestration.work import LaneName
-from tests.chaos import campaign, checker, lives, stream
+from tests.chaos import campaign, checker, lives, monitor_campaign, monitored, stream
+from tests.integration.monitored import reexecuted
 from tests.poison import CORPUS
 
 
@@ -360,21 +361,31 @@ async def test_three_brokers_killed_one_after_the_other_under_load_cost_nothing(
     kafka = LocalKafka(tmp_path / "kafka", brokers=3, heap_mb=256)
     await asyncio.to_thread(kafka.start)
     try:
-        settings = await campaign.prepare(kafka, tmp_path, "three")
+        settings = await monitor_campaign.prepare(kafka, tmp_path, "three")
         names = campaign.lanes(settings, "policy") + campaign.lanes(settings, "audit")
-        lanes = [make_lane(settings, name) for name in names]
-        producer = campaign.Producer(settings, 1, 300)
+        watching = [monitor_campaign.lane(settings, agent) for agent in topics.MONITORS]
+        lanes = [make_lane(settings, name) for name in (*names, *watching)]
+        observe = lanes[len(names)]
+        producer = monitor_campaign.Watched(settings, 1, 300)
         sending = asyncio.create_task(producer.run())
         async with running(*lanes):
             for index in range(3):
-                before = lanes[0].status.records
-                await until(lambda before=before: lanes[0].status.records > before + 300, 90)  # type: ignore[misc]
+                await more_of(lanes[0], observe)
                 kafka.kill_broker(index)
-                before = lanes[0].status.records
-                await until(lambda before=before: lanes[0].status.records > before + 300, 90)  # type: ignore[misc]
+                await more_of(lanes[0], observe)
                 await asyncio.to_thread(kafka.start)
             producer.stop()
             await sending
-        await verify(settings, producer.sent, audited=True)
+        await campaign.drain(settings, [*names, *watching])
+        view = await checker.read(settings.client(), settings.prefix, Path(settings.store_url))
+        assert checker.check(view, settings.prefix, checker.Rule(), producer.sent) == []
+        assert monitored.check(await monitored.read(settings.client(), settings.prefix)) == []
+        assert await reexecuted(settings, config_files.load(campaign.CONFIG)) > 1_000
     finally:
         kafka.stop()
+
+
+async def more_of(*lanes: LaneLife) -> None:
+    """Wait until each of the lanes has taken 300 records more."""
+    before = [lane.status.records for lane in lanes]
+    await until(lambda: all(lane.status.records > was + 300 for lane, was in zip(lanes, before, strict=True)), 90)
