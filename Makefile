@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long test-all check format bench compare study clean lock
+.PHONY: help venv demo test coverage test-long test-all check format bench compare study clean lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,11 @@ demo: $(STAMP) ## Govern 14,000 real decisions: a skewed model goes live and is 
 	@$(BIN)/govern demo
 
 test: $(STAMP) ## Run the tests (under 15 minutes)
-	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered
+	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) -m "not long" --ignore=tests/unit tests
+
+coverage: $(STAMP) ## Run the tests without a broker and say what of agents/ they ran
+	$(PYTEST) -n 2 tests/unit --cov --cov-report=term:skip-covered
 
 test-long: $(STAMP) ## Run only the long tests
 	$(PYTEST) -m long

@@ -26,7 +26,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from agents.audit.agent import CHECKPOINTS
 from orchestration import config_files, config_topic, keys, topics
 from orchestration.bootstrap import make_lane
-from orchestration.kill_points import IN_TRANSACTION, POINTS
+from orchestration.kill_points import IN_TRANSACTION, POINTS, Point
 from orchestration.lane_life import LaneLife
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
@@ -124,15 +124,21 @@ class Producer:
 
 
 async def run(
-    settings: Settings, hits: int, rate: int = 1000, seed: int = 1, at_least: int = 0, show: bool = False
+    settings: Settings,
+    hits: int,
+    rate: int = 1000,
+    seed: int = 1,
+    at_least: int = 0,
+    show: bool = False,
+    points: Sequence[Point] = POINTS,
 ) -> Result:
-    """Hit every point of both agents, drain, check."""
+    """Hit the points of both agents, drain, check."""
     chance, result = random.Random(seed), Result()
     producer = Producer(settings, seed, rate)
     sending = asyncio.create_task(producer.run())
     for agent, other in (("policy", "audit"), ("audit", "policy")):
         beside = lives.start(settings, lanes(settings, other))
-        for point in POINTS:
+        for point in points:
             before = await _aborted(settings, agent) if point in IN_TRANSACTION else 0
             for _ in range(hits):
                 await _one_life(settings, agent, point, chance, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,38 @@ from orchestration.local_kafka import LocalKafka
 from orchestration.topics import MONITORS
 from tests.chaos import campaign, monitor_campaign
 
+AROUND: tuple[Point, ...] = ("decided", *IN_TRANSACTION, "committing", "settled")
+"""Nothing written yet, a commit undone, in doubt, and done."""
 
-async def _campaign(broker: LocalKafka, folder: Path, prefix: str, hits: int, rate: int, at_least: int) -> None:
+
+async def _campaign(
+    broker: LocalKafka,
+    folder: Path,
+    prefix: str,
+    hits: int,
+    rate: int,
+    at_least: int,
+    points: Sequence[Point] = POINTS,
+) -> None:
     settings = await campaign.prepare(broker, folder, prefix)
-    result = await campaign.run(settings, hits, rate, at_least=at_least, show=True)
+    result = await campaign.run(settings, hits, rate, at_least=at_least, show=True, points=points)
     print(result.table())
     assert result.problems == []
     assert result.decisions >= at_least
     for agent in ("policy", "audit"):
-        assert {point: result.hits[agent, point] for point in POINTS} == dict.fromkeys(POINTS, hits)
+        assert {point: result.hits[agent, point] for point in points} == dict.fromkeys(points, hits)
         for point in IN_TRANSACTION:
             assert result.aborted[agent, point] > 0, f"no aborted transaction was seen after {agent}@{point}"
 
 
+@pytest.mark.timeout(600)
+async def test_nothing_is_lost_doubled_or_unaudited_whatever_dies_around_a_commit(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    await _campaign(broker, tmp_path, prefix, hits=1, rate=300, at_least=2_000, points=AROUND)
+
+
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_nothing_is_lost_doubled_or_unaudited_whatever_dies_when(
     broker: LocalKafka, tmp_path: Path, prefix: str
