@@ -140,6 +140,19 @@ class Bernoulli:
         state["alarm"] = (alarm | opened) & ~closed
         return bool((np.where(state["alarm"], -1, state["n"] >= self.least) != before).any())
 
+    def log_e(self, n: Ints, k: Ints) -> Floats:
+        """log E of n events with k hits a name, (names, bets): for who pools names of which each event counts in one."""
+        return _log_e(self._up, n, k)
+
+    def pooled(self, log_m: Floats) -> Floats:
+        """log of a detector over the same bets, over the last axis."""
+        return mixed(log_m, self._log_bets)
+
+    def open(self, state: State, row: int, log_strength: float) -> None:
+        """Raise the alarm of one name for evidence that others share in; it ends as every alarm does."""
+        state["best"][row], state["alarm_e"][row] = state["log_m"][row].argmax(), log_strength
+        state["alarm"][row], state["log_m"][row] = True, NEVER
+
     def _follow_onset(self, state: State, n: Ints, k: Ints, step: Step) -> None:
         """Where a bet's CUSUM rests at zero, its onset is now; in an alarm the onset stays."""
         cusum, rests = left_zero(state["cusum"], _log_e(self._up, n, k))
