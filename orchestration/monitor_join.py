@@ -118,10 +118,11 @@ class JoinWork(MonitorWork):
             yield (self.settings.topic("flags"), 0), book.messages(iso(max(agent.now_ms, 0)))
 
     def snapshot(self) -> State:
-        """Clock and sequence; the cases are in the topics, and in the store to be read sooner."""
+        """Clock, sequence and what was settled; the cases are in the topics, and in the store to be read sooner."""
         agent = self._current()
         self._saved = True
-        return State(SnapshotData(lane="", offsets={}, sequence=dict(agent.sequence), now_ms=agent.now_ms))
+        state = {"settled": dict(agent.join.settled)}
+        return State(SnapshotData(lane="", offsets={}, sequence=dict(agent.sequence), now_ms=agent.now_ms, state=state))
 
     def settle(self) -> None:
         """Write the store where a snapshot was committed with this very state, and the last time is long enough ago."""
@@ -164,8 +165,10 @@ class JoinWork(MonitorWork):
         return self._agent
 
     def _load_into(self, agent: JoinAgent) -> None:
+        snapshot, _ = self._kept
+        settled = {} if snapshot is None else snapshot.state.get("settled", {})
         try:
-            agent.load(None if self._stored is None else self._stored.kept)
+            agent.load(None if self._stored is None else self._stored.kept, settled)
         except (ValueError, KeyError, TypeError) as error:
             self.store.delete()  # where to read from was answered already: only another start can do without it
             raise Retryable(f"{self.store.path} cannot be used and was deleted: {error}") from error

@@ -114,9 +114,10 @@ class JoinAgent:
 
     # -- a start: what a store kept, then the records since, in any order and cut; nothing is told twice ---------------
 
-    def load(self, kept: Kept | None) -> None:
-        """Go on from what a store kept; None: from nothing, to be shown all that the topics hold."""
+    def load(self, kept: Kept | None, settled: Mapping[str, int] | None = None) -> None:
+        """Go on from what a store kept; None: from nothing, to be shown all that the topics hold. `settled` as in Join."""
         self.join = self._empty()
+        self.join.settled.update(settled or {})
         if kept is not None:
             self.join.load(kept)
         self.join.room_only = True

@@ -1,14 +1,15 @@
 """Decisions meet what really happened: cases wait for their outcomes, and each counts once when its label is mature.
 
 Promise: which cases were given out, with which outcome, and what was counted of them, follows from the records up to some
-offsets and the clock alone, however topics were interleaved and cut into batches, as long as outcomes are not read later
-than the clock that they precede; and what is remembered follows from these always. So a lost store is rebuilt from topics.
+offsets, the clock and `settled` alone, however topics were interleaved and cut into batches, as long as outcomes are not
+read later than the clock that they precede; and what is remembered follows from these always. So a lost store is rebuilt.
 
 - Maturity D of a case is its decision's time + the model's `label_maturity`, in the model's clock: the lane's running
   maximum of broker times of all its inputs, ticks included; under `clock: event` that of the model's decisions here.
 - The outcome that counts is the one with the highest revision that was known at D; where none was, the first that came.
   Known: the outcomes topic's running maximum of broker times; under `clock: event` the event's own time, if it has one.
-- A case is given out when the clock has passed D and it has an outcome. Later revisions change counts only.
+- A case is given out when the clock has passed D and it has an outcome. Later revisions change counts only. A case that was
+  mature before D changed with the configuration stays mature: `settled` says until when, and a start is told.
 """
 
 from __future__ import annotations
@@ -100,6 +101,9 @@ class Join:
     refused: list[Poison] = field(default_factory=list)
     room_only: bool = False
     """True while records are seen again topic by topic: no case is dropped, for its outcome may not have been read yet."""
+    settled: dict[str, int] = field(default_factory=dict)
+    """Model → the latest decision that was mature under an earlier configuration: it stays so, whatever the present one says.
+    Not to be had from the topics: whoever starts again must be told."""
 
     def __post_init__(self) -> None:
         self.table = CaseTable(self.key)
@@ -111,6 +115,7 @@ class Join:
         self._labelled: list[int] = []  # rows that matured without an outcome and have got one since `advance`
         self._tally: dict[Version, dict[str, int]] = {}
         self._orphaned = 0
+        self._models: dict[str, Model] = {}
         self.switch(self.configuration)
 
     def __len__(self) -> int:
@@ -133,8 +138,9 @@ class Join:
                     f"model {name}: label_maturity of {model.label_maturity / 86_400:g} days is longer than cases are kept "
                     f"({self.retention_ms / DAY_MS:g} days); shorten it, or keep `cases` and `outcomes` longer"
                 )
-        self.configuration = configuration
-        self._models = {name: one for name, one in configuration.models.items() if one.outcomes}
+        models = {name: one for name, one in configuration.models.items() if one.outcomes}
+        self._settle(models)
+        self.configuration, self._models = configuration, models
         for model in self._models.values():
             for outcome in model.outcomes:
                 self._outcomes.add(outcome)
@@ -150,9 +156,19 @@ class Join:
         self._by_event: list[bool] = []
         self._learn()
         count, columns = len(self.table), self.table.columns
-        waits = columns["stage"][:count] == WAITING
-        due = columns["decided_ms"][:count] + np.array([*self._maturity, 0], dtype=np.int64)[columns["about"][:count]]
-        columns["wake_ms"][:count] = np.where(waits, np.minimum(due, NEVER_MS), NEVER_MS)
+        waits, decided, about = (columns[name][:count] for name in ("stage", "decided_ms", "about"))
+        due = decided + np.array([*self._maturity, 0], dtype=np.int64)[about]
+        settled = [self.settled.get(one.model, -1) for one in self._abouts.all]
+        due = np.where(decided <= np.array([*settled, -1], dtype=np.int64)[about], decided, due)
+        columns["wake_ms"][:count] = np.where(waits == WAITING, np.minimum(due, NEVER_MS), NEVER_MS)
+
+    def _settle(self, models: Mapping[str, Model]) -> None:
+        """Remember what is mature before a model's maturity or clock changes."""
+        for name, before in self._models.items():
+            now = models.get(name)
+            if now is None or (now.label_maturity, now.clock) != (before.label_maturity, before.clock):
+                reached = self.clock_of(name) - round(before.label_maturity * 1000)
+                self.settled[name] = max(self.settled.get(name, -1), reached)
 
     def _learn(self) -> None:
         """Maturity and clock of combinations that were met for the first time."""
@@ -200,7 +216,8 @@ class Join:
         columns["offset"][row] = record.offset
         columns["case_ms"][row] = self.cases_ms
         columns["decided_ms"][row] = data.decided_ms
-        columns["wake_ms"][row] = data.decided_ms + self._maturity[about]
+        mature = data.decided_ms <= self.settled.get(data.model, -1)
+        columns["wake_ms"][row] = data.decided_ms + (0 if mature else self._maturity[about])
         columns["known_ms"][row] = columns["revision"][row] = -1
         columns["score"][row] = np.nan if data.score is None else data.score
         columns["about"][row], columns["groups"][row], columns["segments"][row] = about, groups, segments
