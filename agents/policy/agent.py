@@ -14,37 +14,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agents import __version__
 from agents.audit.commitment import Committer
 from agents.configuration import Configuration, canonical
 from agents.decoding import VALUE_LIMIT
 from agents.errors import NotReady
-from agents.events import Effect, Kind, Mode, Severity, SnapshotData
+from agents.events import Effect, Severity, SnapshotData
 from agents.frames import Batch, Fault, Group, Reader
 from agents.policy.flags import FlagBook
-from agents.policy.rules import Matched, effect_of, needed_columns
+from agents.policy.outcomes import Outcome, Outcomes
+from agents.policy.rules import Matched, needed_columns
 from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.policy.window import Seen, Window
 from agents.records import Header, Message, Record, Stretch
 
-ROUTES = {Effect.ALLOW: "released", Effect.LOG: "released", Effect.HOLD: "held", Effect.BLOCK: "withheld"}
-DEAD = "dead-letters"
 STRETCH = 300  # records whose bytes are made at a time
 ROOM = 12_000  # bytes of rendered reasons in a header; another as much for the names of rules without a text
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What many records of a batch share: the end of their verdicts' JSON, and where they go."""
-
-    tail: str
-    """Verdict JSON after the decision's position, up to the commitment's value."""
-    route: str | None
-    """Short name of the topic that gets the decision; None: its verdict is all."""
-    reasons: tuple[Matched, ...]
-    model: str | None
-    version: str | None
 
 
 @dataclass
@@ -67,7 +52,7 @@ class PolicyAgent:
         self.sequence = 0  # verdicts written so far: one for each record
         self.snapshot_due = True
         self._standing: Standing | None = None
-        self._tails: dict[tuple[object, ...], Outcome] = {}
+        self._outcomes = Outcomes(self.committer.key_id)
         self._window_from: int | None = None  # the first offset that counts in the duplicate window; None: all do
         self._snapshot_terms: object = None
         self._window_valid = False  # False: what the snapshot says of the window is of other terms
@@ -153,7 +138,7 @@ class PolicyAgent:
                 self._window, self._window_from = window, offset  # earlier records were read by other terms, or not yet
             self.snapshot_due = True
         self._standing = standing
-        self._tails.clear()
+        self._outcomes.switch(standing)
 
     def _prepared(self, configuration: Configuration) -> tuple[Window, dict[str, object], Reader]:
         """An empty window, the terms it counts by, and a reader."""
@@ -172,7 +157,7 @@ class PolicyAgent:
         for group in batch.groups:
             self._judge_group(records, group, repeated, standing, flags, outcomes)
         for row, fault in batch.faults.items():
-            outcomes[row] = self._of_fault(fault, standing)
+            outcomes[row] = self._outcomes.of_fault(fault)
             flag_fault(
                 flags, f"record/{fault.kind.value}", fault.model, fault.version, records[row].offset, fault.detail
             )
@@ -198,7 +183,7 @@ class PolicyAgent:
         named: dict[int, list[int]] = {}
         version = group.versions[0]
         if not repeated and not skewed and len(rows) == len(outcomes) and group.versions.count(version) == len(rows):
-            shared = [self._of_decision(combo, mode, group.model, version, False, standing) for combo in combos]
+            shared = [self._outcomes.of_decision(combo, mode, group.model, version) for combo in combos]
             outcomes[:] = [shared[combo] for combo in judged.rows]  # nearly every batch is like this
             for place in np.flatnonzero(judged.rows).tolist() if len(combos) > 1 else ():
                 named.setdefault(judged.rows[place], []).append(place)
@@ -207,12 +192,12 @@ class PolicyAgent:
         for place, (row, version, combo) in enumerate(zip(rows, group.versions, judged.rows, strict=True)):
             seen = repeated.get(row) if repeated else None
             if seen is not None:
-                outcomes[row] = self._of_repeat(seen, mode, group.model, version, standing)
+                outcomes[row] = self._outcomes.of_repeat(seen, mode, group.model, version)
                 if seen == "conflict":
                     flag_fault(flags, "record/conflict", group.model, version, records[row].offset, CONFLICT)
                 continue
-            outcomes[row] = self._of_decision(
-                combos[combo], mode, group.model, version, bool(skewed and skewed[place]), standing
+            outcomes[row] = self._outcomes.of_decision(
+                combos[combo], mode, group.model, version, skewed=bool(skewed and skewed[place])
             )
             if combo:
                 named.setdefault(combo, []).append(place)
@@ -256,77 +241,6 @@ class PolicyAgent:
                 effect=reason.effect,
                 reason=lambda record=record: standing.render(reason, self._reader.row(record)),  # type: ignore[misc]
             )
-
-    # -- outcomes --------------------------------------------------------------------------------------------------
-
-    def _of_decision(
-        self, reasons: tuple[Matched, ...], mode: Mode, model: str, version: str, skewed: bool, standing: Standing
-    ) -> Outcome:
-        key = (reasons, mode, model, version, skewed)
-        found = self._tails.get(key)
-        if found is None:
-            effect = effect_of(reasons)
-            route = ROUTES[effect] if mode is Mode.GATE else None
-            found = self._outcome(Kind.DECISION, effect, mode, model, version, reasons, standing, route, skewed)
-            self._tails[key] = found
-        return found
-
-    def _of_repeat(self, seen: Seen, mode: Mode, model: str, version: str, standing: Standing) -> Outcome:
-        key = (seen, mode, model, version)
-        found = self._tails.get(key)
-        if found is None:
-            if seen == "duplicate":
-                found = self._outcome(Kind.DUPLICATE, None, mode, model, version, (), standing, None)
-            else:
-                reasons = (Matched("record/conflict", Effect.BLOCK, "matched", True),)
-                route = "withheld" if mode is Mode.GATE else None
-                found = self._outcome(Kind.CONFLICT, Effect.BLOCK, mode, model, version, reasons, standing, route)
-            self._tails[key] = found
-        return found
-
-    def _of_fault(self, fault: Fault, standing: Standing) -> Outcome:
-        key = (fault.kind, fault.model, fault.version)
-        found = self._tails.get(key)
-        if found is None:
-            declared = standing.configuration.models.get(fault.model or "")
-            mode = declared.mode if declared else Mode.GATE
-            reasons = (Matched(f"record/{fault.kind.value}", Effect.BLOCK, "matched", True),)
-            found = self._outcome(fault.kind, Effect.BLOCK, mode, fault.model, fault.version, reasons, standing, DEAD)
-            self._tails[key] = found
-        return found
-
-    def _outcome(
-        self,
-        kind: Kind,
-        effect: Effect | None,
-        mode: Mode,
-        model: str | None,
-        version: str | None,
-        reasons: tuple[Matched, ...],
-        standing: Standing,
-        route: str | None,
-        skewed: bool = False,
-    ) -> Outcome:
-        told = [
-            {"rule": reason.rule, "effect": reason.effect.value, "outcome": reason.outcome, "applied": reason.applied}
-            for reason in reasons
-        ]
-        shared = {
-            "stage": "gate",
-            "mode": mode.value,
-            "kind": kind.value,
-            "effect": effect.value if effect else None,
-            "model": model,
-            "version": version,
-            "reasons": told,
-            "skewed": skewed,
-            "as_of": standing.as_of.model_dump(),
-            "config": standing.digest,
-            "code": __version__,
-            "commitment": {"alg": "sha256", "key": self.committer.key_id, "value": ""},
-        }
-        tail = json.dumps(shared, separators=(",", ":"), ensure_ascii=False)[1:-3]  # … "value":"
-        return Outcome(tail, route, reasons, model, version)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
