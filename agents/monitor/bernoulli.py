@@ -148,7 +148,7 @@ class Bernoulli:
         """log of a detector over the same bets, over the last axis."""
         return mixed(log_m, self._log_bets)
 
-    def open(self, state: State, row: int, log_strength: float) -> None:
+    def raise_alarm(self, state: State, row: int, log_strength: float) -> None:
         """Raise the alarm of one name for evidence that others share in; it ends as every alarm does."""
         state["best"][row], state["alarm_e"][row] = state["log_m"][row].argmax(), log_strength
         state["alarm"][row], state["log_m"][row] = True, NEVER

@@ -64,7 +64,7 @@ class Flips:
         for place in np.flatnonzero(strength >= self._log_limit):
             rows = slice(place * self.shape[1], (place + 1) * self.shape[1])
             most = int(self.family.pooled(each["log_m"][rows]).argmax())
-            self.family.open(each, rows.start + most, float(strength[place]))
+            self.family.raise_alarm(each, rows.start + most, float(strength[place]))
             state["together"][place], changed = NEVER, True
         return changed
 
