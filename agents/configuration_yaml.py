@@ -85,12 +85,15 @@ class Document:
 
 
 def read_configuration(
-    texts: Iterable[tuple[str, str]], kinds: Callable[[], Mapping[str, type[Monitor]]] | None = None
+    texts: Iterable[tuple[str, str]],
+    kinds: Callable[[], Mapping[str, type[Monitor]]] | None = None,
+    further: Callable[[Configuration], Iterable[Problem]] = lambda configuration: (),
 ) -> Configuration:
     """The configuration that (file name, text) pairs make together; raises ConfigErrors with every mistake.
 
     Policies are put in order of their names, so that moving one to another file changes nothing. `kinds` gives the kinds
-    of monitors there are, by default the product's own; it is asked only where monitors are configured.
+    of monitors there are, by default the product's own; it is asked only where monitors are configured. `further` gives
+    what else is wrong with it where it is to be used.
     """
     document = Document()
     for file, text in texts:
@@ -101,13 +104,16 @@ def read_configuration(
         configuration = Configuration.model_validate(document.values)
     except ValidationError as error:
         raise ConfigErrors(_sorted(_explained(document, error))) from error
-    _check(document, configuration, kinds)
+    _check(document, configuration, kinds, further)
     named = {policy.policy: policy for policy in configuration.policies}
     return configuration.model_copy(update={"policies": tuple(named[name] for name in sorted(named))})
 
 
 def _check(
-    document: Document, configuration: Configuration, kinds: Callable[[], Mapping[str, type[Monitor]]] | None
+    document: Document,
+    configuration: Configuration,
+    kinds: Callable[[], Mapping[str, type[Monitor]]] | None,
+    further: Callable[[Configuration], Iterable[Problem]],
 ) -> None:
     """Compile policies and monitors; raises ConfigErrors."""
     problems: list[Problem] = []
@@ -117,6 +123,7 @@ def _check(
         from agents.monitor.registry import KINDS
 
         find_monitors(configuration, problems, None, kinds() if kinds is not None else KINDS)
+    problems += further(configuration)
     for one in problems:
         spot, exact = _find(document, one.path)
         if _is_key(one):

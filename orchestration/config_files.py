@@ -12,6 +12,8 @@ from agents.configuration import Configuration
 from agents.configuration_schema import editor_schema
 from agents.configuration_yaml import read_configuration
 from agents.errors import ConfigError, Misconfigured, Place
+from orchestration import label_retention
+from orchestration.settings import Settings
 
 if TYPE_CHECKING:
     from agents.monitor.contract import Monitor
@@ -21,9 +23,15 @@ SCHEMA_FILE = "governance.schema.json"
 FIRST_FILE = "governance.yaml"
 
 
-def load(path: Path) -> Configuration:
-    """The configuration at a folder or file; raises ConfigErrors or Misconfigured with all that is wrong."""
-    return read_configuration([(str(file), _text(file)) for file in files_of(path)], _kinds)
+def load(path: Path, deployment: Settings | None = None) -> Configuration:
+    """The configuration at a folder or file; raises ConfigErrors or Misconfigured with all that is wrong.
+
+    With a deployment's settings also what it could not do there.
+    """
+    texts = [(str(file), _text(file)) for file in files_of(path)]
+    if deployment is None:
+        return read_configuration(texts, _kinds)
+    return read_configuration(texts, _kinds, lambda found: label_retention.problems(found, deployment))
 
 
 def files_of(path: Path) -> list[Path]:

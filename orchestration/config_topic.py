@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import ConfigurationData, ConfigurationEvent
-from orchestration import anomaly_scores
+from orchestration import anomaly_scores, label_retention
 from orchestration.kafka import Broker, close, sort_error
 from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
@@ -71,8 +71,9 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
     """Put a configuration in force, unless it is already.
 
     Raises NotReady or Misconfigured, before anything is written, where rules ask for a profile that is not there or cannot
-    be used: lanes would decide nothing.
+    be used: lanes would decide nothing. So too where labels mature after their cases have expired.
     """
+    label_retention.check(configuration, settings)
     anomaly_scores.check(configuration, ProfileStore(settings.profiles_url))
     broker = Broker(settings)
     writer = f"{settings.prefix}.operator.config"

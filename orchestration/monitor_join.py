@@ -15,11 +15,11 @@ from typing import Any
 from agents.errors import Retryable
 from agents.events import Severity, SnapshotData
 from agents.monitor.join_agent import JoinAgent
-from agents.monitor.joining import DAY_MS
 from agents.policy.flags import FlagBook
 from agents.policy.times import iso
 from agents.records import Record, Stretch
 from orchestration.case_store import CaseStore, Stored
+from orchestration.label_retention import remembered_ms
 from orchestration.monitor_lanes import MonitorWork
 from orchestration.settings import Settings
 from orchestration.work import Input, LaneName, State, Taken
@@ -34,13 +34,6 @@ def join_inputs(settings: Settings, partition: int) -> tuple[Input, ...]:
     """What a join lane takes, in this order: what stands, cases, outcomes, the time."""
     cases, outcomes = (Input(settings.topic(name), partition, "table") for name in ("cases", "outcomes"))
     return (Input(settings.topic("config"), 0, "table"), cases, outcomes, Input(settings.topic("ticks"), 0, "clock"))
-
-
-def remembered_ms(settings: Settings) -> tuple[int, int]:
-    """How long a case is remembered, and how long an outcome waits for its case: together what the topics keep."""
-    kept = int(settings.label_retention_days * DAY_MS)
-    patience = min(DAY_MS, kept // 10)
-    return kept - patience, patience
 
 
 class JoinWork(MonitorWork):

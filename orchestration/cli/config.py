@@ -39,7 +39,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write it; made if
 @app.command()
 def check(path: Where) -> None:
     """Read a configuration, compile its rules and its monitors; every mistake with file, line and mend."""
-    configuration = load(path)
+    configuration = load(path, Settings())
     typer.echo(f"ok: {summary(configuration)} in {len(files_of(path))} file(s)")
     typer.echo(configuration.digest())
     for line in _unscored(configuration):
@@ -84,7 +84,7 @@ def apply(
 
     Example: govern config apply config/ --note "raise the hold threshold, ticket 812"
     """
-    configuration = load(path)
+    configuration = load(path, Settings())
     settings = _connected()
     asyncio.run(topics.ensure(settings))
     before = asyncio.run(config_topic.current(settings))

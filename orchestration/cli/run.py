@@ -57,7 +57,7 @@ def up(
     Example: govern up --bootstrap-servers kafka:9092 --ray-address 10.0.0.5:6379
     """
     settings = _settings(ray_address, bootstrap_servers)
-    configuration = _load(config_dir) if config_dir is not None else None
+    configuration = _load(config_dir, settings) if config_dir is not None else None
     try:
         with err.status("starting") as line:
             report = _reporter(line.update)
@@ -130,10 +130,10 @@ def healthy(status: Status) -> bool:
     return lanes and not status.problems and all(worker.condition == "alive" for worker in status.workers)
 
 
-def _load(config_dir: Path) -> Configuration:
+def _load(config_dir: Path, settings: Settings) -> Configuration:
     from orchestration import config_files  # compiles policies, which `status` and `down` need not wait for
 
-    return config_files.load(config_dir)
+    return config_files.load(config_dir, settings)
 
 
 def _settings(ray_address: str | None, bootstrap_servers: str | None) -> Settings:

@@ -1,5 +1,6 @@
 """Configurations on disk: starting, checking and comparing them, and the schema that editors use."""
 
+import asyncio
 import json
 
 import jsonschema
@@ -11,8 +12,10 @@ from agents.configuration import Configuration
 from agents.configuration_schema import editor_schema
 from agents.errors import ConfigError, Misconfigured
 from agents.policy.differences import differences
+from orchestration import config_topic
 from orchestration.cli.config import app
 from orchestration.config_files import files_of, load
+from orchestration.settings import Settings
 
 
 def run(*arguments):
@@ -152,3 +155,35 @@ def _typed(value):
     if value in ("true", "false"):
         return value == "true"
     return value
+
+
+def test_check_and_apply_refuse_labels_that_mature_after_their_cases_expired(tmp_path, monkeypatch):
+    text = """models:
+  credit:
+    labels: {approve: {favourable: true}, decline: {}}
+    outcomes: {repaid: {positive: true}, defaulted: {}}
+    label_maturity: 179d
+"""
+    file = tmp_path / "governance.yaml"
+    file.write_text(text)
+    told = (
+        f"{file}:5:21: a label may take 179 days, but cases are remembered for 179: they expire before their labels count; "
+        "shorten it, or set GOVERN_LABEL_RETENTION_DAYS (now 180), here and where lanes run, to more than 180"
+    )
+    for command in ("check", "apply"):  # apply says so before it looks for a broker
+        result = run(command, file)
+        assert isinstance(result.exception, Misconfigured)
+        assert str(result.exception) == told
+    with pytest.raises(Misconfigured, match=r"^models\.credit\.label_maturity: a label may take 179 days"):
+        asyncio.run(config_topic.apply(Settings(data_dir=tmp_path), load(file)))
+    monkeypatch.setenv("GOVERN_LABEL_RETENTION_DAYS", "180.1")
+    assert run("check", file).exit_code == 0
+    monkeypatch.setenv("GOVERN_LABEL_RETENTION_DAYS", "1")
+    file.write_text(text.replace("179d", "21h"))
+    assert run("check", file).exit_code == 0
+    file.write_text(text.replace("179d", "22h"))
+    assert "to more than 1.019" in str(run("check", file).exception)
+    file.write_text(
+        text.replace("179d", "22h").replace("    outcomes: {repaid: {positive: true}, defaulted: {}}\n", "")
+    )
+    assert run("check", file).exit_code == 0  # nothing waits
