@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.studies import drift, fair_streams, impact
+from tests.studies import behaviour, drift, fair_streams, impact
 
 WIDE = 1.4
 
@@ -31,6 +31,16 @@ def test_a_drift_is_noticed_as_soon_as_was_simulated_and_named(case: drift.Case)
     assert found.early == 0
     assert found.median <= WIDE * case.median
     assert found.named == 1.0
+
+
+def test_a_changed_version_is_noticed_within_hundreds_of_decisions_though_scores_are_noisy() -> None:
+    found = behaviour.concept("an interaction reversed", streams=5, noise=0.3)
+    assert found.early == 0
+    assert sorted(found.delays)[2] <= WIDE * 375
+
+
+def test_a_version_that_is_the_same_is_no_alarm_on_inputs_that_shift() -> None:
+    assert behaviour.covariate("a mean + 1 sd", streams=2, noise=0.3, decisions=10_000) == 0
 
 
 @pytest.mark.parametrize("state", ["fair", "boundary"])
