@@ -40,7 +40,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "up": ("orchestration.cli.run", "up", "Start governing: Kafka, Ray, supervisor and lanes."),
     "status": ("orchestration.cli.run", "status", "Show lanes, lag, rates, configuration and checkpoints."),
     "down": ("orchestration.cli.run", "down", "Drain the lanes and stop."),
-    "demo": ("orchestration.cli.demo", "demo", "Govern 12,000 real credit decisions and check the result."),
+    "demo": ("orchestration.cli.demo", "demo", "Govern 14,000 real decisions: a skewed model goes live and is caught."),
 }
 
 
