@@ -28,7 +28,7 @@ from agents.monitor.contract import View
 from agents.monitor.observing import Observer
 from agents.monitor.profiles import Profile, fit
 from agents.monitor.registry import KINDS
-from agents.records import Plain, collect
+from agents.records import Message, Plain, collect
 from tests.benchmarks import workload
 
 BATCH, BATCHES, ROUNDS = 5_000, 4, 3
@@ -134,12 +134,13 @@ def best(run: Callable[[], float], rounds: int = ROUNDS) -> float:
 
 
 def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -> dict[str, float]:
-    """Microseconds of CPU a decision: decode, observe (above decode), assess; and bytes of observations a decision."""
+    """Microseconds of CPU a decision: decode, observe (above decode), assess; bytes of observations a decision; flags."""
     reference = profile(features)
     settled = configuration(features, monitors, reference.digest)
     made = values(features, count)
     known = {f"client-{number}": {"sex": "female" if number % 3 == 0 else "male"} for number in range(CLIENTS)}
     sizes: list[int] = []
+    flags: list[Message] = []
 
     def decode() -> float:
         observer = Observer("b", "b.decisions", 0, settled, {reference.digest: reference})
@@ -161,6 +162,7 @@ def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -
         parts = batches(made)
         counted = judged = 0.0
         sizes.clear()
+        flags.clear()
         offset = 0
         for number, part in enumerate(parts):
             began = time.process_time()
@@ -173,9 +175,10 @@ def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -
             ]
             offset += len(records)
             began = time.process_time()
-            list(assess.take(records, []))
+            said = list(assess.take(records, []))
             if number:
                 judged += time.process_time() - began
+            flags.extend(collect(said).get(("b.flags", 0), ()))
         spent["assess"] = min(spent["assess"], judged * len(parts) / max(1, len(parts) - 1))
         return counted
 
@@ -190,6 +193,7 @@ def cost(features: int, monitors: Sequence[str], count: int = BATCH * BATCHES) -
         "observe": max(0.0, observed - decoded) * each,
         "assess": spent["assess"] * each,
         "bytes": sum(sizes) / count,
+        "flags": len(flags),
     }
 
 

@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ours = bench_monitors.cost(len(workload.FEATURES), ("data_drift",))
     both, features = ours["observe"] + ours["assess"], len(workload.FEATURES)
     print(
-        f"data_drift, {features} features and their pairs, a look every {STRETCH} decisions: {both:.1f} µs a decision"
+        f"data_drift, {features} features and their pairs, a look every {STRETCH} decisions: {both:.1f} µs a decision, "
+        f"{ours['flags']:.0f} warnings and alarms"
     )
     print(
         f"Evidently {package.__version__}, data drift preset, {options.windows} undrifted windows of each size:",
