@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.monitor.bins import Binning, LevelBins, NumericBins, fit_levels, fit_numeric
+from agents.monitor.bins import CACHED, Binning, LevelBins, NumericBins, fit_levels, fit_numeric
 from agents.monitor.state import packed, unpacked
 
 NUMBERS = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, -0.0, 1.0, 2.0, -999.0, math.inf, -math.inf]))
@@ -119,3 +119,13 @@ def test_many_columns_at_once_have_the_bins_of_each_by_itself(
     found = binning.codes(seen) - binning.starts[:, None]
     for row, one in enumerate(bins):
         assert found[row].tolist() == one.codes(seen[row]).tolist()
+
+
+def test_a_batch_too_large_for_the_cache_has_the_same_bins() -> None:
+    random = np.random.default_rng(4)
+    height, names = CACHED // 3 + 1, tuple("abcdefg")  # two columns at a time, and one is left over
+    columns = [pl.Series(np.where(random.random(height) < 0.1, np.nan, random.normal(size=height))) for _ in names]
+    bins = tuple(fit_numeric(one[:500]) for one in columns)
+    binning = Binning(names, bins)
+    for row, one in enumerate(bins):
+        assert (binning.codes(columns)[row] == one.codes(columns[row]) + binning.starts[row]).all()
