@@ -23,7 +23,7 @@ from orchestration.kafka import Broker, read_back
 from orchestration.lane_life import RECOMMIT_S, RECOVERY_S, SETTLE_S, LaneLife
 from orchestration.snapshots import Kept, Parts, read_snapshot
 from orchestration.topics import COMPACTION_LAG_MS
-from orchestration.work import Input, LaneName, ManifestWork, Pace, Remembering, State, Taken
+from orchestration.work import Input, LaneName, ManifestWork, Pace, Remarking, Remembering, State, Taken
 
 log = logging.getLogger("governance.lane")
 
@@ -61,7 +61,7 @@ class ManifestLane(LaneLife):
         while not self._stopping:
             step = await self._intake.take(self.pace, lambda: self._stopping)  # 1. fetch (read_committed)
             self._kill.reach("fetched") if step else None
-            await self._note()  # 2. there is no as_of: everything that a step sees is in its manifest
+            await self._note(work)  # 2. there is no as_of: everything that a step sees is in its manifest
             outputs: Iterator[Stretch] = iter(())
             first: Stretch | None = None
             if step:
@@ -125,12 +125,13 @@ class ManifestLane(LaneLife):
         """Of every input, also those that gave nothing: all are committed or none is."""
         return {place_of(one): self._position(one) for one in self.inputs}
 
-    async def _note(self) -> None:
+    async def _note(self, work: ManifestWork) -> None:
         """What `govern status` shows."""
         assert self._intake is not None
         self.status.turned_at = time.monotonic()
         self.status.next_offset = self._position(self._main)
         self.status.lag = await self._intake.lag()
+        self.status.detail = work.remark() if isinstance(work, Remarking) else ""
 
     # -- opening ---------------------------------------------------------------------------------------------------
 

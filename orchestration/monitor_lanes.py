@@ -154,6 +154,10 @@ class ObserveWork(MonitorWork):
         self.configured.refused, observer.refused = [], []
         yield from self.flags(refused, observer.now_ms, decisions.start)
 
+    def remark(self) -> str:
+        """Why protected attributes are not known, where that can be mended."""
+        return self._observer.unknown.told() if self._observer is not None else ""
+
     def snapshot(self) -> State:
         """Clocks and sequences in the head; subjects in chunks."""
         observer = self._ready()

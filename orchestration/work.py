@@ -158,6 +158,14 @@ class Remembering(Protocol):
         """The first offset of a table that it must be shown, asked after `restore`; 0: all of it."""
 
 
+@runtime_checkable
+class Remarking(Protocol):
+    """A ManifestWork that has something to say of what it is given, beside its outputs."""
+
+    def remark(self) -> str:
+        """What an operator should mend, in a sentence or two; empty where all is well. Asked at every turn of the loop."""
+
+
 class Standing(Protocol):
     """The standing topics as a lane sees them between two batches."""
 

@@ -5,7 +5,7 @@ Subjects share few combinations of groups, so each costs one number: a million s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pydantic import ValidationError
@@ -34,6 +34,16 @@ class AttributeTable:
 
     def __len__(self) -> int:
         return len(self._place)
+
+    @property
+    def subjects(self) -> Iterable[str]:
+        """Those of whom something is known."""
+        return self._place
+
+    def known(self, subject: str) -> Mapping[str, str | None] | None:
+        """What the last record said of a subject; None: there is none."""
+        place = self._place.get(subject)
+        return None if place is None else self._combos[place]
 
     def put(self, subject: str, groups: Mapping[str, str | None] | None) -> None:
         """What is known of a subject from now on; None: nothing."""

@@ -29,6 +29,7 @@ from agents.monitor.intake import CALENDAR, calendars_of, with_calendar
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
 from agents.monitor.subjects import Subjects
+from agents.monitor.unknown import Unknown
 from agents.partitions import partition_of
 from agents.policy.times import iso
 from agents.policy.window import Window
@@ -87,6 +88,7 @@ class Observer:
     """For hashing subjects."""
     observation_partitions: int = 1
     case_partitions: int = 1
+    """Of `cases`, and of `attributes`."""
     kinds: Mapping[str, type[Monitor]] = field(default_factory=lambda: KINDS)
     value_limit: int = VALUE_LIMIT
 
@@ -102,6 +104,7 @@ class Observer:
         self.progressed_ms = -1
         self.window_from = 0
         self.prepared = Prepared.of(self.configuration, self.profiles, self.kinds, self.value_limit)
+        self.unknown = self._nothing_sampled()
 
     def switch(self, configuration: Configuration, profiles: Mapping[str, Profile], offset: int) -> None:
         """Count by another configuration from the decision at `offset` on.
@@ -113,6 +116,7 @@ class Observer:
             self.window, self.window_from = Window(configuration.duplicate_window), offset
         self.configuration, self.profiles = configuration, profiles
         self.prepared = Prepared.of(configuration, profiles, self.kinds, self.value_limit)
+        self.unknown = self._nothing_sampled()
 
     def recall(self, records: Sequence[Record]) -> None:
         """Fill the duplicate window from records before the snapshot."""
@@ -199,11 +203,18 @@ class Observer:
     def _groups(
         self, model: str, declaration: Model, subjects: Sequence[str | None], frame: pl.DataFrame
     ) -> dict[str, Ints]:
-        known = self.attributes.codes(model, declaration, subjects)
-        if not declaration.groups_in_events:
-            return known
-        told = {name: group_codes(declaration, name, frame[f"{GROUPS}{name}"].to_list()) for name in declaration.groups}
-        return prefer(known, told)
+        found = self.attributes.codes(model, declaration, subjects)
+        events: dict[str, list[str | None]] = {}
+        if declaration.groups_in_events:
+            events = {name: frame[f"{GROUPS}{name}"].to_list() for name in declaration.groups}
+            told = {name: group_codes(declaration, name, values) for name, values in events.items()}
+            found = prefer(found, told)
+        self.unknown.look(model, declaration, subjects, found, events)
+        return found
+
+    def _nothing_sampled(self) -> Unknown:
+        topic = f"{self.prefix}.attributes"
+        return Unknown(self.attributes, topic, self.topic, self.partition, self.case_partitions)
 
     def _once(
         self,

@@ -66,13 +66,15 @@ async def signal(settings: Settings, version: str) -> Any:
 async def test_an_unfair_version_is_noticed_and_all_its_declines_are_held(broker, prefix, tmp_path):
     settings = await deployment(broker, prefix, tmp_path, CONFIGURATION)
     traffic = Traffic(settings, broker)
-    async with running(*lanes_of(settings, CONFIGURATION)):
+    lanes = lanes_of(settings, CONFIGURATION)
+    async with running(*lanes):
         await traffic.send(2_000, "1", 0.6)
         await until(lambda: _is(counted(settings), 2_000))
         await until(lambda: _status(settings, "1", "ok"))
         fair = await signal(settings, "1")
         assert fair.status == "ok"
         assert fair.coverage == 1.0
+        assert {lane.status.detail for lane in lanes} == {""}, "every subject is found on its decisions' partition"
     async with running(*lanes_of(settings, CONFIGURATION)):  # every lane starts again, from snapshots and manifests
         for _ in range(6):
             await traffic.send(500, "2", 0.15)
