@@ -29,11 +29,11 @@ demo: $(STAMP) ## Govern 14,000 real decisions: a skewed model goes live and is 
 	@$(BIN)/govern demo
 
 test: $(STAMP) ## Run the tests (under 15 minutes)
-	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) -n 2 --dist loadfile tests/unit
 	$(PYTEST) -m "not long" --ignore=tests/unit tests
 
 coverage: $(STAMP) ## Run the tests without a broker and say what of agents/ they ran
-	$(PYTEST) -n 2 tests/unit --cov --cov-report=term:skip-covered
+	$(PYTEST) -n 2 --dist loadfile tests/unit --cov --cov-report=term:skip-covered
 
 test-long: $(STAMP) ## Run only the long tests
 	$(PYTEST) -m long
