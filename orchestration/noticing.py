@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from agents.monitor.ball import Ball, Layout
-from agents.monitor.contract import Floats
-from agents.monitor.ratio import Rates
+from agents.monitor.bernoulli import Bernoulli
+from agents.monitor.contract import Floats, Step
+from agents.monitor.ratio import Null, Rates
 
 STREAMS = 200
+MOST_ROWS = 4_000
+"""Streams of all questions of a call together; with many questions each has fewer, but never under 50."""
 FAIR = 4_000
 """Decisions before the change."""
 FAIR_GRAIN = 100
@@ -44,6 +48,8 @@ class Question:
     weight: float
     """What a decision adds to the budget's clock."""
     level: float = 0.8
+    null: Null = "ratio"
+    adverse: Literal["lower", "higher"] = "lower"
 
 
 @dataclass(frozen=True)
@@ -58,16 +64,21 @@ class Delay:
 
 
 def inequality(questions: Sequence[Question], horizon: int, streams: int = STREAMS, seed: int = 1) -> list[Delay]:
-    """The delay of each question; one engine a level, all questions and streams side by side."""
+    """The delay of each question; one engine for what is judged alike, all questions and streams side by side."""
     found: dict[int, Delay] = {}
-    for level in dict.fromkeys(one.level for one in questions):
-        places = [place for place, one in enumerate(questions) if one.level == level]
-        delays = _unequal([questions[place] for place in places], level, horizon, streams, seed)
+    streams = max(min(streams, MOST_ROWS // max(len(questions), 1)), min(streams, 50))
+    alike = [(one.level, one.null, one.adverse) for one in questions]
+    for judged in dict.fromkeys(alike):
+        places = [place for place, one in enumerate(alike) if one == judged]
+        level, null, adverse = judged
+        delays = _unequal(
+            [questions[place] for place in places], Rates((level,), null, adverse), horizon, streams, seed
+        )
         found |= dict(zip(places, delays, strict=True))
     return [found[place] for place in range(len(questions))]
 
 
-def _unequal(questions: Sequence[Question], level: float, horizon: int, streams: int, seed: int) -> list[Delay]:
+def _unequal(questions: Sequence[Question], engine: Rates, horizon: int, streams: int, seed: int) -> list[Delay]:
     random = np.random.default_rng(seed)
 
     def spread(values: Sequence[float]) -> Floats:
@@ -78,7 +89,6 @@ def _unequal(questions: Sequence[Question], level: float, horizon: int, streams:
     rate = spread([one.rate for one in questions])
     ratio, weight = spread([one.ratio for one in questions]), spread([one.weight for one in questions])
     needed = np.log(spread([one.needed for one in questions]))
-    engine = Rates((level,))
     state = engine.start(len(share), 2)
     fixed = np.ones(len(share), dtype=np.int64)  # the second group is the reference
     delay = np.full(len(share), np.inf)
@@ -94,6 +104,41 @@ def _unequal(questions: Sequence[Question], level: float, horizon: int, streams:
             if np.isfinite(delay).all():
                 break
     return [_delay(one) for one in delay.reshape(len(questions), streams)]
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A share of flagged decisions that is held to a limit."""
+
+    allowed: float
+    """The share that may bear the flag; before the change half as many do."""
+    limit: float
+    """The model's budget."""
+    part: float
+    """Of the budget."""
+    weight: float
+    """What a decision adds to the budget's clock."""
+    spread: float = 1.0
+    """The evidence is divided by it (Bernoulli)."""
+
+
+def rising(rise: Rise, multiples: Sequence[float], horizon: int, streams: int = STREAMS, seed: int = 1) -> list[Delay]:
+    """The delay where the share becomes each multiple of what is allowed; flagged decisions come independently."""
+    random = np.random.default_rng(seed)
+    share = np.minimum(np.repeat(np.array(multiples, dtype=np.float64), streams) * rise.allowed, 1.0)
+    rows = len(share)
+    names = [str(row) for row in range(rows)]  # each stream is a name of its own, with the whole part
+    family = Bernoulli(np.full(rows, rise.allowed), rise.limit, names=names, share=rise.part * rows, spread=rise.spread)
+    state = family.start()
+    delay = np.full(rows, np.inf)
+    for seen, grain in _looks(horizon):
+        k = random.binomial(grain, np.full(rows, rise.allowed / 2) if seen < 0 else share)
+        family.step(state, np.full(rows, grain), k, Step(grain, rise.weight * grain, 0, -1))
+        if seen >= 0:
+            delay[state["alarm"] & np.isinf(delay)] = seen + grain
+            if np.isfinite(delay).all():
+                break
+    return [_delay(one) for one in delay.reshape(len(multiples), streams)]
 
 
 @dataclass(frozen=True)

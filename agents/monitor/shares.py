@@ -31,6 +31,7 @@ from agents.monitor.contract import (
     Step,
     View,
 )
+from agents.monitor.ratio import shares_of_appearance
 
 NAMED = 32
 """Most culprits (unknown callers, tools) whose counts are kept; the first to appear."""
@@ -81,7 +82,7 @@ class FlaggedShares(Monitor):
                 share=self.setting.share / max(len(self.flags), 1),
                 open_set=True,
                 cap=1 + options.callers,
-                spread=float(profile.get("spread", {}).get(flag, 1.0)),
+                spread=self._spread(flag),
             )
         return families
 
@@ -92,6 +93,15 @@ class FlaggedShares(Monitor):
     @abstractmethod
     def marked(self, view: View) -> Mapping[str, Bools]:
         """Flag → the rows that bear it."""
+
+    def whole(self, flag: str) -> tuple[float, float, float]:
+        """What all decisions together are held to: the share that may bear a flag, their part of the budget, and how many
+        times the variance of independent hits the flag's have (Bernoulli's `spread`)."""
+        part = self.setting.share / max(len(self.flags), 1) * shares_of_appearance(1)[0]
+        return float(self.families[flag].p0[0]), part, self._spread(flag)
+
+    def _spread(self, flag: str) -> float:
+        return float((self.setting.profile or {}).get("spread", {}).get(flag, 1.0))
 
     def eligible(self, view: View) -> Bools | None:
         """Rows that count at all; None: every one."""
@@ -166,7 +176,6 @@ class FlaggedShares(Monitor):
         return found
 
     def _judgement(self, state: State, flag: str, one: Share, family: Bernoulli) -> Judgement:
-        spread = float((self.setting.profile or {}).get("spread", {}).get(flag, 1.0))
         several = len(self.flags) > 1
         parts = [flag] * several + [one.name if one.name != OTHER else "other callers"] * bool(one.name)
         total = int(state["families"][flag]["n"][0])
@@ -178,7 +187,7 @@ class FlaggedShares(Monitor):
             estimate=one.estimate,
             n=one.n,
             e_value=one.e_value,
-            guarantee=self.guarantee if spread == 1.0 else "rule of thumb",
+            guarantee=self.guarantee if self._spread(flag) == 1.0 else "rule of thumb",
             reference=f"at most {one.p0:.3g}",
             onset_ms=one.onset_ms,
             onset_n=one.onset_n,

@@ -17,9 +17,19 @@ from agents.errors import Misconfigured
 from agents.monitor.compilation import Watched, find_monitors
 from agents.monitor.contract import Budget, Monitor
 from agents.monitor.drift import DataDrift
-from agents.monitor.impact import DisparateImpact
+from agents.monitor.impact import Gap
 from orchestration import tables
-from orchestration.cli.monitor_plan import UNITS, groups_of, pace_of, plan_drift, plan_groups
+from orchestration.cli.monitor_plan import (
+    UNITS,
+    Pace,
+    groups_of,
+    pace_of,
+    plan_drift,
+    plan_groups,
+    plan_shares,
+    rises_of,
+    why_none,
+)
 from orchestration.cli.progress import progress
 from orchestration.config_files import load
 from orchestration.extensions import kinds as all_kinds
@@ -30,8 +40,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, budget
 Where = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A folder of YAML files, or one file.", show_default=False)
 ]
-LONGEST = 300_000
-"""Decisions that a plan looks ahead, at most; and no more than three years."""
 
 
 @app.command()
@@ -88,6 +96,12 @@ def plan(
     per_day: Annotated[float, typer.Option(min=0, help="Decisions a day; 0: as in --data, else 1,000.")] = 0,
     share: Annotated[float | None, typer.Option(min=0.001, max=0.999, help="A group's share of the decisions.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, max=0.99, help="How often the reference is favoured.")] = None,
+    labelled: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of decisions whose outcome gets known.")
+    ] = 1.0,
+    positive: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of known outcomes that are positive.")
+    ] = 0.5,
 ) -> None:
     """Tell how soon your monitors would notice what, at your pace: simulated with the engines that judge.
 
@@ -99,19 +113,25 @@ def plan(
     rows = tables.decisions(data, configuration) if data is not None else None
     console = _console()
     for model, watched in watched_of(configuration).items():
-        pace = pace_of(rows, configuration, model, per_day)
-        horizon = int(min(LONGEST, max(2_000, 3 * 365 * pace)))
+        pace = Pace(pace_of(rows, configuration, model, per_day), labelled, positive)
         with progress(f"simulating {model}") as report:
             for done, one in enumerate(watched.monitors, 1):
-                if isinstance(one, DisparateImpact):
-                    groups = list(groups_of(one, configuration, rows, share, rate))
-                    plan_groups(console, one, groups, pace, horizon)
+                if not (one.setting.share and one.alarms) or (one.ready is not None and not isinstance(one, DataDrift)):
+                    _no_plan(console, one)
+                elif isinstance(one, Gap):
+                    plan_groups(console, one, list(groups_of(one, configuration, rows, share, rate)), pace)
                 elif isinstance(one, DataDrift):
-                    plan_drift(console, one, pace, horizon)
+                    plan_drift(console, one, pace)
+                elif rises := rises_of(one, pace):
+                    plan_shares(console, one, rises, pace)
+                else:
+                    _no_plan(console, one)
                 report(done / len(watched.monitors))
-        others = [one.name for one in watched.monitors if not isinstance(one, DisparateImpact | DataDrift)]
-        if others:
-            console.print(f"[dim]{escape(model)}: no plan for {escape(', '.join(others))}[/dim]", soft_wrap=True)
+
+
+def _no_plan(console: Console, monitor: Monitor) -> None:
+    told = f"{monitor.setting.model}, {monitor.name}: no plan: {why_none(monitor)}"
+    console.print(f"[dim]{escape(told)}[/dim]", soft_wrap=True)
 
 
 def watched_of(configuration: Configuration) -> dict[str, Watched]:

@@ -8,8 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.monitor.after_hours import AfterHours
+from agents.monitor.bernoulli import Bernoulli
+from agents.monitor.contract import Step
+from orchestration.cli.monitor_plan import Pace, rises_of
+from orchestration.cli.monitors import watched_of
+from orchestration.config_files import load
 from orchestration.extensions import kinds
-from orchestration.noticing import SHIFTS, Question, drift, inequality
+from orchestration.noticing import SHIFTS, Question, drift, inequality, rising
 from tests.unit.commands.world import alone, decisions, typed
 
 CONFIG = """
@@ -75,7 +81,7 @@ def test_a_plan_tells_how_soon_what_is_noticed_at_your_pace(here, capsys):
     assert 25 < int(told[1]) < 50
     assert int(told[1]) < int(told[2]) < 100
     assert re.search(r"mean \+ 0\.5 sd\s+\d+ (days|hours) \(", said)
-    assert "no plan for parity" in said
+    assert "credit, parity: no plan: it raises no alarm (share 0)" in said
 
 
 def test_a_plan_takes_pace_groups_and_rates_from_decisions(here, capsys):
@@ -85,6 +91,91 @@ def test_a_plan_takes_pace_groups_and_rates_from_decisions(here, capsys):
     decisions(600).drop("at").write_csv("timeless.csv")
     said = typed(["monitors", "plan", "governance.yaml", "--data", "timeless.csv"], capsys, status=1)
     assert "no times that tell their pace; give --per-day" in said
+
+
+MORE = """
+calendars:
+  office: {zone: Europe/Berlin, hours: {mon-fri: ["08:00-18:00"]}}
+models:
+  credit:
+    callers: [portal]
+    features: {income: numeric}
+    labels: {approve: {favourable: true}, decline: {}}
+    groups: {sex: [female, male]}
+    outcomes: {repaid: {positive: true}, defaulted: {}}
+    label_maturity: 30d
+    calendar: office
+monitors:
+  parity: {}
+  scoring_rate: {}
+  opportunity: {}
+  false_positive_rate: {}
+  after_hours: {allowed: 0.05}
+  strangers: {}
+  operations: {}
+  volume: {}
+"""
+
+
+def test_a_plan_says_how_soon_of_rates_outcomes_and_shares_and_why_not_of_the_rest(here, capsys):
+    Path("governance.yaml").write_text(MORE)
+    said = typed(["monitors", "plan", "governance.yaml", "--per-day", "2000"], capsys)
+    for monitor, what in {
+        "parity": "a difference of 0.15",
+        "scoring_rate": "a ratio of 0.70",
+        "opportunity": "a ratio of 0.70",
+        "false_positive_rate": "a ratio of 1.43",
+    }.items():
+        assert re.search(
+            rf"credit, {monitor}: median.*\n.*\n.*\nat 2,000 decisions a day {what} of sex=… is noticed", said
+        )
+    assert re.search(r"after hours +0\.05 +\d+ hours", said)
+    assert re.search(r"unknown callers +0\.001 +\d+ days", said)
+    assert re.search(r"without a feature +0\.02 +\d+ hours", said)
+    assert (
+        "credit, volume: no plan: how soon a silence shows depends on how many decisions the hour usually has" in said
+    )
+    assert "if outcomes of 100% of the decisions are known (--labelled) and 30 days after their decisions" in said
+
+
+def test_what_waits_for_outcomes_is_noticed_after_they_are_mature_and_later_where_few_are_known(here, capsys):
+    Path("governance.yaml").write_text(MORE[: MORE.index("  parity")] + "  opportunity: {}\n")
+
+    def days(*more: str) -> int:
+        said = typed(["monitors", "plan", "governance.yaml", "--per-day", "500", *more], capsys)
+        found = re.search(r"is noticed after a median (\d+) days", said)
+        assert found is not None
+        return int(found[1])
+
+    every, fifth, rarely = days(), days("--labelled", "0.2"), days("--positive", "0.2")
+    assert 30 < every < 70
+    assert fifth - 30 > 3 * (every - 30)
+    assert rarely > every
+
+
+def test_planned_rises_are_those_of_the_monitor_itself(here):
+    """The family that judges, fed one stream after the other, against the streams side by side."""
+    Path("governance.yaml").write_text(MORE)
+    monitor = next(
+        one for one in watched_of(load(Path("governance.yaml")))["credit"].monitors if one.name == "after_hours"
+    )
+    assert isinstance(monitor, AfterHours)
+    rise = rises_of(monitor, Pace(2_000))["after hours"]
+    (planned,) = rising(rise, [2.0], 20_000)
+    random, family, found = np.random.default_rng(7), monitor.families["after hours"], []
+    alone = Bernoulli(rise.allowed, rise.limit, names=[""], share=rise.part, spread=rise.spread)
+    one, other, step = family.start(), alone.start(), Step(25, 25 * rise.weight, 0, -1)
+    family.take(one, {"": (25, 5)}, step)
+    alone.step(other, np.array([25]), np.array([5]), step)
+    assert family.judge(one)[0].e_value == pytest.approx(alone.judge(other)[0].e_value)
+    for _ in range(25):
+        state, seen = family.start(), -4_000
+        while not state["alarm"].any():
+            share = rise.allowed / 2 if seen < 0 else rise.allowed * 2
+            family.take(state, {"": (25, int(random.binomial(25, share)))}, step)
+            seen += 25
+        found.append(seen)
+    assert 0.75 * planned.median < np.median(found) < 1.33 * planned.median
 
 
 def test_planned_delays_are_those_of_the_statistics():
