@@ -285,7 +285,7 @@ async def run(kafka: LocalKafka, folder: Path, options: argparse.Namespace) -> d
         "merkle_leaves_per_cpu_second": _figure("from tests.benchmarks.bench_merkle import rate; print(rate())"),
         "rules_us": {
             f"{rules} rules, batches of {height}": _figure(
-                f"from tests.benchmarks.bench_rules import cost; print(cost({rules}, {height}))"
+                f"from tests.benchmarks.bench_rules import cost, standing; print(cost(standing({rules}), {height}))"
             )
             for rules, height in ((1, 5000), (20, 5000), (100, 5000), (20, 100))
         },
