@@ -67,6 +67,7 @@ def _more(findings: Findings) -> dict[str, Any]:
         "reference": findings.reference,
         "profiles": {model: one.digest for model, one in findings.profiles.items()},
         "refused": dict(findings.refused),
+        "unknown": list(findings.unknown),
     }
 
 
@@ -85,6 +86,8 @@ def show(console: Console, findings: Findings, watched: Mapping[str, Watched]) -
     drift = drift_table(findings)
     if drift.row_count:
         console.print(drift)
+    for told in findings.unknown:
+        console.print(f"[yellow]unknown[/yellow] {escape(told)}", soft_wrap=True)
     for name, why in findings.waiting.items():
         console.print(f"[yellow]waits[/yellow] {escape(name)}: {escape(why)}", soft_wrap=True)
     for model, profile in findings.profiles.items():

@@ -30,6 +30,7 @@ from orchestration.decision_file import Progress
 from orchestration.profiling import fitted
 from orchestration.signal_records import Signals
 from orchestration.tables import Rows
+from orchestration.unknown_groups import UnknownGroups
 
 BLOCK = 1_000
 """Decisions between two looks of rules at signals; fewer in short files."""
@@ -91,6 +92,8 @@ class Findings:
     """What each monitor said after each block: decisions so far, and its judgement."""
     blocks: list[Block] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    """Why protected attributes are not known, where that is so for many."""
     profiles: dict[str, Profile] = field(default_factory=dict)
     reference: int = 0
     """Decisions at the beginning that the profile was fitted on."""
@@ -132,6 +135,7 @@ class Watching:
         self._signals = Signals("watch")
         self._statuses: dict[Key, SignalStatus] = {}
         self._attributes: Mapping[str, Mapping[str, str | None]] | None = attributes
+        self._unknown = UnknownGroups(configuration, attributes)
         self._wanted = {name: self._standing.rules.columns(name) for name in configuration.models}
 
     def run(self, progress: Progress = lambda share: None) -> Findings:
@@ -151,6 +155,7 @@ class Watching:
             progress(end / total)
         self.findings.final = self.watch.signals()
         self.findings.waiting = dict(self.watch.waiting)
+        self.findings.unknown = self._unknown.told(self.rows, self.watch.watched)
         return self.findings
 
     def _sound(self, records: Sequence[Plain]) -> list[Plain]:
@@ -177,6 +182,7 @@ class Watching:
         clock = 0
         for table in table_of(rows, self._standing.configuration, self._wanted):
             self._judge(table, effects)
+            self._unknown.take(table)
             clock = max(clock, int(table.times_ms.max()))
             if not self.findings.blocks:
                 self.findings.began_ms = int(table.times_ms.min())

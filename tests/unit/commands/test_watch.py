@@ -278,3 +278,35 @@ def test_a_file_that_cannot_be_watched_is_named_with_what_is_wrong(here, capsys,
 
 def test_the_configuration_on_disk_is_what_is_used(here):
     assert load(Path("governance.yaml")).monitors == CONFIGURATION["monitors"]
+
+
+def test_why_groups_are_unknown_is_said_with_what_stands_there_instead(here, capsys):
+    frame = decisions(600)
+    assert found(frame).unknown == []
+    short = frame.with_columns(pl.col("sex").replace({"female": "F", "male": "M"}))
+    (told,) = found(short).unknown
+    assert "sex is unknown for 100% of the decisions: " in told
+    assert "'F'" in told
+    assert "'M'" in told
+    assert told.endswith(
+        "in the column sex are none of its groups female, male; declare them under `groups`, or correct the column"
+    )
+    empty = frame.with_columns(pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.col("sex")).alias("sex"))
+    (told,) = found(empty).unknown
+    assert told.endswith("for 80% of the decisions: the column sex is empty there; fill it, or give --attributes")
+    bare = frame.drop("sex")
+    (told,) = found(bare).unknown
+    assert told == (
+        "credit: sex is unknown for 100% of the decisions: there is nothing that says it: give a column sex, or --attributes"
+    )
+    subjects = frame["client_id"].to_list()
+    assert found(bare, attributes={one: {"sex": "male"} for one in subjects}).unknown == []
+    (told,) = found(bare, attributes={one: {"sex": "male"} for one in subjects[:100]}).unknown
+    assert told == (
+        "credit: sex is unknown for 83% of the decisions: "
+        "--attributes has no record of their subjects, or none of this attribute"
+    )
+    bare.write_csv("credit.csv")
+    said = typed(["watch", "credit.csv", "--config", "governance.yaml"], capsys)
+    assert "unknown credit: sex is unknown for 100% of the decisions: there is nothing that says it" in said
+    assert "give a column sex" in json.loads(Path("watch/metrics.json").read_text())["unknown"][0]
