@@ -65,7 +65,7 @@ SHIFTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 SHADOWED = MODEL.model_copy(update={"features": {**MODEL.features, "old": Feature(type="numeric", missing=True)}})
 PAIRED: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "the same version": lambda old, x: old,
-    "the same version, scores rounded to two places": lambda old, x: np.round(old, 2),
+    "scores rounded to two places, and so other answers next to the cut": lambda old, x: np.round(old, 2),
     "every score lower by 0.03": lambda old, x: old - 0.03,
     "opposite scores for one input in ten": lambda old, x: np.where(x[:, 3] > 1.28, 1.0 - old, old),
 }
