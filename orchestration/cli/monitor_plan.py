@@ -284,20 +284,19 @@ def groups_of(
         if table.model == monitor.setting.model:
             favoured = table.frame["output.label"].is_in(_favourable(declaration)).fill_null(False).to_numpy()
             for name in attributes:
-                yield from _of_attribute(name, declaration, table.groups[name], favoured, monitor.setting.options, rate)
+                yield from _of_attribute(name, monitor, table.groups[name], favoured, rate)
 
 
-def _of_attribute(
-    name: str, declaration: Model, codes: Any, favoured: Any, options: Any, rate: float | None
-) -> Iterator[Group]:
-    groups = declaration.groups[name]
+def _of_attribute(name: str, monitor: Gap, codes: Any, favoured: Any, rate: float | None) -> Iterator[Group]:
+    groups = monitor.setting.declaration.groups[name]
     counts = np.bincount(codes[codes >= 0], minlength=len(groups))
     hits = np.bincount(codes[(codes >= 0) & favoured], minlength=len(groups))
-    rates = np.where(counts >= 30, (hits + 0.5) / (counts + 1), -1.0)
-    if rates.max() < 0:
+    enough, rates = counts >= 30, (hits + 0.5) / (counts + 1)
+    if not enough.any():
         return
-    named = options.reference.get(name)
-    best = groups.index(named) if named in groups else int(rates.argmax())
+    named = monitor.setting.options.reference.get(name)
+    fares = rates if monitor.watch.adverse == "lower" else -rates
+    best = groups.index(named) if named in groups else int(np.where(enough, fares, -np.inf).argmax())
     for place, group in enumerate(groups):
         if place != best and counts[place]:
             yield Group(

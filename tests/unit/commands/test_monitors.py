@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from agents.monitor.after_hours import AfterHours
@@ -136,6 +137,24 @@ def test_a_plan_says_how_soon_of_rates_outcomes_and_shares_and_why_not_of_the_re
         "credit, volume: no plan: how soon a silence shows depends on how many decisions the hour usually has" in said
     )
     assert "if outcomes of 100% of the decisions are known (--labelled) and 30 days after their decisions" in said
+
+
+def test_where_a_higher_rate_is_the_harm_the_lowest_one_is_the_reference(here, capsys):
+    Path("governance.yaml").write_text(
+        MORE[: MORE.index("  parity")] + "  opportunity: {}\n  false_positive_rate: {}\n"
+    )
+    rates = np.where(np.arange(1_000) % 2, 0.2, 0.4)  # of women and of men
+    frame = pl.DataFrame(
+        {
+            "time": np.datetime64("2026-01-01", "ms") + np.arange(1_000) * np.timedelta64(3_600_000, "ms"),
+            "label": np.where(np.random.default_rng(0).random(1_000) < rates, "approve", "decline").tolist(),
+            "sex": ["male", "female"] * 500,
+        }
+    )
+    frame.write_csv("credit.csv")
+    said = typed(["monitors", "plan", "governance.yaml", "--data", "credit.csv"], capsys)
+    assert re.search(r"sex=female +50\.0% +\d\d% of sex=male", said)  # opportunity
+    assert re.search(r"sex=male +50\.0% +\d\d% of sex=female", said)
 
 
 def test_what_waits_for_outcomes_is_noticed_after_they_are_mature_and_later_where_few_are_known(here, capsys):
