@@ -93,10 +93,7 @@ class JoinWork(MonitorWork):
             agent.switch(*self.configured.now())
             self._digest = self.configured.standing.digest
         yield from agent.take(cases.records, outcomes.records, ticks.records)
-        refused = [*self.configured.refused, *agent.refused]
-        self.configured.refused.clear()
-        agent.refused.clear()
-        yield from self.flags(refused, agent.now_ms, cases.start)
+        yield from self.flags(agent, cases.start)
         yield from self._orphaned(agent, outcomes.start)
         self._offsets.update((str(one.input), one.end) for one in taken)
 

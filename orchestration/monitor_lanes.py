@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -75,6 +75,15 @@ class Configured:
         return configuration, dict(self._profiles)
 
 
+class Refusing(Protocol):
+    """An agent that tells which records it could not follow."""
+
+    @property
+    def refused(self) -> list[Any]: ...
+    @property
+    def now_ms(self) -> int: ...
+
+
 class MonitorWork:
     """What the monitors' lanes share of a ManifestWork."""
 
@@ -99,15 +108,18 @@ class MonitorWork:
     def settle(self) -> None:
         """Nothing outside Kafka."""
 
-    def flags(self, refused: Sequence[Poison], now_ms: int, offset: int) -> Iterator[Stretch]:
-        """One flag for what these inputs hold and no lane can follow."""
+    def flags(self, agent: Refusing, offset: int) -> Iterator[Stretch]:
+        """One flag for what these inputs hold and no lane can follow; it is told once."""
+        refused = [*self.configured.refused, *agent.refused]
+        self.configured.refused.clear()
+        agent.refused.clear()
         if refused:
             book = FlagBook(self.settings.prefix, self.name.topic, self.name.partition, speaker=self.name.agent)
             for one in refused:
                 cause = f"{self.name.agent}/{one.reason}"
                 told = partial(str, one)
                 book.add(cause, None, None, offset, severity=Severity.ERROR, effect=None, reason=told)
-            yield (self.settings.topic("flags"), 0), book.messages(iso(max(now_ms, 0)))
+            yield (self.settings.topic("flags"), 0), book.messages(iso(max(agent.now_ms, 0)))
 
 
 class ObserveWork(MonitorWork):
@@ -150,9 +162,7 @@ class ObserveWork(MonitorWork):
             observer.switch(configuration, profiles, decisions.start)
             self._digest = self.configured.standing.digest
         yield from observer.take(by_name["attributes"].records, decisions.records, by_name["ticks"].records)
-        refused = [*self.configured.refused, *observer.refused]
-        self.configured.refused, observer.refused = [], []
-        yield from self.flags(refused, observer.now_ms, decisions.start)
+        yield from self.flags(observer, decisions.start)
 
     def remark(self) -> str:
         """Why protected attributes are not known, where that can be mended."""
@@ -229,9 +239,7 @@ class AssessWork(MonitorWork):
             agent.switch(*self.configured.now())
             self._digest = self.configured.standing.digest
         yield from agent.take(observations.records, ticks.records)
-        refused = [*self.configured.refused, *agent.refused]
-        self.configured.refused, agent.refused = [], []
-        yield from self.flags(refused, agent.now_ms, observations.start)
+        yield from self.flags(agent, observations.start)
 
     def snapshot(self) -> State:
         """What is not of one model in the head; of models that changed, their states in slices."""
