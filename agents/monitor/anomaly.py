@@ -147,21 +147,8 @@ class Anomaly(Monitor):
                     detail[f"because of {names[place]}"] = float(state["because"][place])
         elif self.cut is not None:
             detail |= {"cut": self.cut.at, "margin": self.margin}
-        return Judgement(
-            status=one.status,
-            group=one.name,
-            metric="anomaly_rate" if one.name == UNUSUAL else "contradiction_rate",
-            estimate=one.estimate,
-            lower=one.lower,
-            upper=one.upper,
-            n=one.n,
-            e_value=one.e_value,
-            guarantee=self.guarantee,
-            reference=f"at most {one.p0:.3g}",
-            onset_ms=one.onset_ms,
-            onset_n=one.onset_n,
-            detail=detail,
-        )
+        metric = "anomaly_rate" if one.name == UNUSUAL else "contradiction_rate"
+        return one.judgement(one.name, metric, self.guarantee, detail)
 
     def sentence(self, judgement: Judgement) -> str:
         detail = judgement.detail

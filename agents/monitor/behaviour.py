@@ -15,13 +15,14 @@ from pydantic import Field
 
 from agents.configuration import Model
 from agents.errors import Misconfigured
-from agents.monitor.ball import SOURCE, Ball, Layout, psi_of, resting
-from agents.monitor.bernoulli import Bernoulli, Share
+from agents.monitor import behaviour_words as words
+from agents.monitor.ball import SOURCE, Ball, Layout, resting
+from agents.monitor.behaviour_profile import fit_section
+from agents.monitor.bernoulli import Bernoulli
 from agents.monitor.contract import (
     FIXED_POINT,
     Bools,
     Counts,
-    Floats,
     Ints,
     Judgement,
     Monitor,
@@ -34,17 +35,14 @@ from agents.monitor.contract import (
 )
 from agents.monitor.cuts import favourable_labels, favoured
 from agents.monitor.detectors import rounded
-from agents.monitor.flips import Flipped, Flips, usual_flips
-from agents.monitor.groups import Grouping
+from agents.monitor.flips import Flips, usual_flips
+from agents.monitor.groups import groupings_of
 from agents.monitor.lifts import Lifts
-from agents.monitor.lifts import fitted as fitted_lifts
 from agents.monitor.paired import TOLERANCE as TOLERANCE_PAIRED
 from agents.monitor.paired import Paired
-from agents.monitor.paired import fitted as fitted_paired
 from agents.monitor.reasons import Reasons
-from agents.monitor.reasons import fitted as fitted_reasons
 from agents.monitor.shifts import Shift
-from agents.monitor.surrogate import DECILES, Fitted, Surrogate, fit
+from agents.monitor.surrogate import DECILES, Surrogate
 
 BLOCK = 125
 """Decisions of a block: a changed concept shows in a few hundred."""
@@ -67,7 +65,6 @@ MEMORY = 500.0
 """Half-life, in decisions, of the counts that name features."""
 PARTS = {"residuals": 0.35, "flips": 0.25, "groups": 0.15, "reasons": 0.15, "proxies": 0.1}
 """How the budget is shared where all parts are there."""
-REFERENCE = "what the profile's version would have said"
 
 
 class BehaviourOptions(Options):
@@ -90,7 +87,7 @@ class Behaviour(Monitor):
     kind = "behaviour"
     summary = "Behaviour of a version compared with the profile's version on the same inputs."
     formula = f"residuals within deciles of a surrogate's score: {SOURCE}"
-    guarantee = "simulated"
+    guarantee = words.GUARANTEE
     options_type = BehaviourOptions
 
     def __init__(self, setting: Setting) -> None:
@@ -98,7 +95,7 @@ class Behaviour(Monitor):
         self.surrogate: Surrogate | None = None
         self.old: Surrogate | Paired | None = None
         self.favourable = favourable_labels(setting.declaration)
-        self.groupings = _groupings(setting.declaration)
+        self.groupings = groupings_of(setting.declaration)
         if setting.profile is not None:
             self._read(setting.profile)
 
@@ -179,27 +176,7 @@ class Behaviour(Monitor):
 
     @classmethod
     def fit(cls, view: View, declaration: Model) -> tuple[State | None, Sequence[str]]:
-        view = view.counted
-        found = fit(view.frame, declaration)
-        if found.section is None or found.encoder is None:
-            return None, found.remarks
-        trees = found.section["trees"]
-        importance = np.bincount(trees["feature"][trees["left"] >= 0], minlength=len(found.encoder.names))
-        section = found.section | {"lifts": fitted_lifts(found.matrix, found.encoder, importance.tolist())}
-        section["flips"] = _flipped(found)
-        section["groups"] = {
-            name: _flipped(found, codes[found.rows] == code)
-            for grouping, codes in ((one, one.codes(view)) for one in _groupings(declaration))
-            for code, name in enumerate(grouping.groups)
-        }
-        section["reasons"] = fitted_reasons(view.frame, declaration)
-        section |= _own_scores(view, declaration) if section["by_score"] else {}
-        remarks = list(found.remarks)
-        if section["reasons"] is None:
-            remarks.append(
-                "behaviour: the reference gives no reasons (`feature_attributions`); their shift is not seen"
-            )
-        return section, remarks
+        return fit_section(view, declaration)
 
     @property
     def ready(self) -> str | None:
@@ -314,153 +291,22 @@ class Behaviour(Monitor):
     # -- saying -------------------------------------------------------------------------------------------------------
 
     def judge(self, state: State) -> list[Judgement]:
-        found = [self._of_residuals(state)]
+        assert self.old is not None
+        where = self.lifts.named(state["features"])
+        found = [words.of_residuals(state, self.old, self.residual, where)]
         if self.judges:
-            found += [self._of_flips(state, one) for one in self.flips.judge(state["flips"])]
-            found += [self._of_flips(state, one) for one in self.by_group.judge(state["groups"]) if one.share.n]
+            found += [words.of_flips(state, one, where) for one in self.flips.judge(state["flips"])]
+            found += [words.of_flips(state, one, where) for one in self.by_group.judge(state["groups"]) if one.share.n]
         if self.reasons is not None:
-            found.append(self._of_reasons(self.reasons, state))
-            found += [self._of_proxies(one) for one in self.proxies.judge(state["proxies"])]
+            found.append(words.of_reasons(state["reasons"], self.reasons, self.reason))
+            found += [words.of_proxies(one) for one in self.proxies.judge(state["proxies"])]
         return found
 
-    def _of_residuals(self, state: State) -> Judgement:
-        assert self.old is not None
-        told = self.residual.tell(state["residuals"])
-        ball = state["residuals"]["ball"]
-        rows = told.named if told.onset_n else np.ones(DECILES, dtype=np.bool_)
-        usual = self.old.usual
-        n = np.where(rows, state["decisions"][1 if told.onset_n else 0], 0)
-        mean = state["off"][1 if told.onset_n else 0] / FIXED_POINT / np.maximum(n, 1)
-        enough = bool(n.sum() > 0)
-        estimate = float(((mean - usual) * n).sum() / n.sum()) if enough else None
-        effects = self.residual.ball.effects(ball, since=bool(told.onset_n))
-        detail = {"psi": float(effects.psi[0][rows].max()) if enough else 0.0}
-        detail |= {f"decile {one + 1}": float((mean - usual)[one]) for one in np.flatnonzero(told.named & (n > 0))}
-        return Judgement(
-            status=told.status,
-            group="score" if self.old.by_score else "answer",
-            metric="residual",
-            estimate=estimate,
-            n=told.n,
-            e_value=told.e_value,
-            guarantee=self.guarantee,
-            reference=REFERENCE,
-            onset_ms=told.onset_ms,
-            onset_n=told.onset_n,
-            coverage=self._coverage(state),
-            detail=detail | self._gathered(state),
-        )
-
-    def _coverage(self, state: State) -> float | None:
-        """Share of decisions with the old version's score, where it is asked for."""
-        every, covered = state.get("covered", (0, 0))
-        return float(covered / every) if every else None
-
-    def _gathered(self, state: State) -> dict[str, float]:
-        return {f"lift {one.where}": one.lift for one in self.lifts.named(state["features"])}
-
-    def _of_flips(self, state: State, found: Flipped) -> Judgement:
-        one = found.share
-        detail = {"flips": float(one.k), "usual": one.p0}
-        detail |= {f"decile {tenth + 1}": 1.0 for tenth in found.tenths}
-        return Judgement(
-            status=one.status,
-            group=f"flips & {one.name}" if one.name else "flips",
-            metric="flip_rate",
-            estimate=one.estimate,
-            lower=one.lower,
-            upper=one.upper,
-            n=one.n,
-            e_value=one.e_value,
-            guarantee=self.guarantee,
-            reference=REFERENCE,
-            onset_ms=one.onset_ms,
-            onset_n=one.onset_n,
-            coverage=self._coverage(state),
-            detail=detail | (self._gathered(state) if not one.name else {}),
-        )
-
-    def _of_reasons(self, reasons: Reasons, state: State) -> Judgement:
-        told = self.reason.tell(state["reasons"])
-        ball = state["reasons"]["ball"]
-        counts = ball["since"][0, 0, 0] if told.onset_n else self.reason.ball.profile(ball)[0, 0, 0]
-        total = float(counts.sum())
-        now, usual = (one / max(float(one.sum()), 1e-9) for one in (counts, reasons.reference))
-        names = [*reasons.top, "other features", "none given"]
-        detail = {f"now {names[place]}": float(now[place]) for place in np.argsort(usual - now, kind="stable")[:3]}
-        detail |= {f"usual {name.removeprefix('now ')}": float(usual[names.index(name[4:])]) for name in [*detail]}
-        psi = float(psi_of(_smooth(counts), self.reason.ball.pi[0, 0])) if total else None
-        return Judgement(
-            status=told.status,
-            group="reasons",
-            metric="psi",
-            estimate=psi,
-            n=told.n,
-            e_value=told.e_value,
-            guarantee=self.guarantee,
-            reference="the reasons that the profile's version gave",
-            onset_ms=told.onset_ms,
-            onset_n=told.onset_n,
-            detail=detail,
-        )
-
-    def _of_proxies(self, one: Share) -> Judgement:
-        return Judgement(
-            status=one.status,
-            group=f"proxies of {one.name}",
-            metric="attribution_share",
-            estimate=one.estimate,
-            lower=one.lower,
-            upper=one.upper,
-            n=one.n,
-            e_value=one.e_value,
-            guarantee=self.guarantee,
-            reference=f"at most {one.p0:.3g}",
-            onset_ms=one.onset_ms,
-            onset_n=one.onset_n,
-            detail={"usual": one.p0},
-        )
-
     def sentence(self, judgement: Judgement) -> str:
-        group, detail = judgement.group or "", judgement.detail
-        if judgement.estimate is None:
-            return f"Too few decisions yet to compare the {group} with those of the profile's version"
-        where = [name.removeprefix("lift ") for name in detail if name.startswith("lift ")]
-        gathered = f"; mostly where {', '.join(where)}" if where else ""
-        if judgement.metric == "residual":
-            at = self._tenths(judgement)
-            way = "higher" if judgement.estimate > 0 else "lower"
-            size = f"{abs(judgement.estimate):.3g} {way} than the profile's version would have given"
-            return f"The {group}s are on average {size}{at}{gathered}"
-        if judgement.metric == "flip_rate":
-            whose = f" of {group.removeprefix('flips & ')}" if " & " in group else ""
-            told = f"{judgement.estimate:.1%} of the answers{whose} are not those expected of the profile's version"
-            return f"{told}; usual are at most {detail['usual']:.1%}{self._tenths(judgement)}{gathered}"
-        if judgement.metric == "attribution_share":
-            return f"{judgement.estimate:.1%} of what moves the decisions comes from {group}; usual are {judgement.reference}"
-        gains = [name.removeprefix("now ") for name in detail if name.startswith("now ")]
-        told = ", ".join(f"{one} {detail['usual ' + one]:.0%} → {detail['now ' + one]:.0%}" for one in gains)
-        return f"What moves decisions most, before and now: {told}"
-
-    def _tenths(self, judgement: Judgement) -> str:
-        """Which tenths an alarm names."""
-        names = [name.removeprefix("decile ") for name in judgement.detail if name.startswith("decile ")]
-        some = 0 < len(names) < DECILES and judgement.onset_n
-        return f" in tenth {', '.join(names)} of what was expected" if some else ""
+        return words.sentence(judgement)
 
     def clears(self, judgement: Judgement) -> str:
-        if judgement.metric in ("flip_rate", "attribution_share"):
-            return f"ends when there is strong evidence that the share is below {judgement.detail['usual']:.1%} again"
-        return "ends when recent decisions speak no more for a difference than chance would"
-
-
-def _own_scores(view: View, declaration: Model) -> State:
-    """The part of a section for decisions that carry the old version's score."""
-    answers = known = np.zeros(view.height, dtype=np.bool_)
-    if favourable_labels(declaration) and "output.label" in view.frame.columns:
-        answers, known = favoured(view.frame, favourable_labels(declaration))
-    paired = fitted_paired(view.frame["output.score"].to_numpy(), answers, known)
-    return {} if paired is None else {"paired": paired}
+        return words.end(judgement)
 
 
 def _with_value(view: View, column: str) -> View:
@@ -482,17 +328,3 @@ def _layout(old: Surrogate | Paired) -> Layout:
 
 def _padded(mask: Bools, width: int) -> Bools:
     return np.pad(mask, ((0, 0), (0, width - mask.shape[1])))
-
-
-def _smooth(counts: Ints | Floats) -> Floats:
-    return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
-
-
-def _groupings(declaration: Model) -> list[Grouping]:
-    return [Grouping.of(declaration, [name]) for name in declaration.groups]
-
-
-def _flipped(found: Fitted, rows: Bools | None = None) -> Ints:
-    """(deciles, 2): reference decisions with an answer, and flips among them."""
-    marks = [one if rows is None else one & rows for one in (found.judged, found.flips)]
-    return np.stack([np.bincount(found.decile[one], minlength=DECILES) for one in marks], axis=1).astype(np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betaln
 
 from agents.events import SignalStatus
-from agents.monitor.contract import Bools, Floats, Ints, State, Step
+from agents.monitor.contract import Bools, Floats, Guarantee, Ints, Judgement, State, Step
 from agents.monitor.detectors import NEVER, binomial_log_e, grown, left_zero, mixed, rounded
 
 OTHER = "other"
@@ -44,6 +44,34 @@ class Share:
     e_value: float
     onset_ms: int | None
     onset_n: int | None
+
+    def judgement(
+        self,
+        group: str | None,
+        metric: str,
+        guarantee: Guarantee,
+        detail: Mapping[str, float],
+        *,
+        reference: str | None = None,
+        coverage: float | None = None,
+    ) -> Judgement:
+        """As a monitor says it; compared with p0 where no `reference` is given."""
+        return Judgement(
+            status=self.status,
+            group=group,
+            metric=metric,
+            estimate=self.estimate,
+            lower=self.lower,
+            upper=self.upper,
+            n=self.n,
+            e_value=self.e_value,
+            guarantee=guarantee,
+            reference=f"at most {self.p0:.3g}" if reference is None else reference,
+            onset_ms=self.onset_ms,
+            onset_n=self.onset_n,
+            coverage=coverage,
+            detail=detail,
+        )
 
 
 class Bernoulli:

@@ -68,6 +68,11 @@ class Grouping:
         return None
 
 
+def groupings_of(declaration: Model) -> list[Grouping]:
+    """Each declared attribute by itself."""
+    return [Grouping.of(declaration, [name]) for name in declaration.groups]
+
+
 def segment_column(declaration: Model, name: str) -> str | None:
     """The decision column that a segment dimension means: itself, or `features.<name>`; None where there is none."""
     types = decision_columns(declaration)

@@ -125,19 +125,7 @@ class Operations(Monitor):
 
     def judge(self, state: State) -> Sequence[Judgement]:
         found = [
-            Judgement(
-                status=one.status,
-                group=f"feature={one.name}",
-                metric="missing_rate",
-                estimate=one.estimate,
-                n=one.n,
-                e_value=one.e_value,
-                guarantee="proved",
-                reference=f"at most {one.p0:.3g}",
-                onset_ms=one.onset_ms,
-                onset_n=one.onset_n,
-                detail={"missing": float(one.k), "allowed": one.p0},
-            )
+            one.judgement(f"feature={one.name}", "missing_rate", "proved", {"missing": float(one.k), "allowed": one.p0})
             for one in (self.missing.judge(state["missing"], bounds=False) if self.features else ())
         ]
         if self.shapes is not None:

@@ -180,23 +180,12 @@ class FlaggedShares(Monitor):
         parts = [flag] * several + [one.name if one.name != OTHER else "other callers"] * bool(one.name)
         total = int(state["families"][flag]["n"][0])
         named = {} if one.name else dict(sorted(state["named"][flag].items(), key=lambda item: -item[1])[:5])
-        return Judgement(
-            status=one.status,
-            group=" & ".join(parts) or None,
-            metric=self.metric,
-            estimate=one.estimate,
-            n=one.n,
-            e_value=one.e_value,
-            guarantee=self.guarantee if self._spread(flag) == 1.0 else "rule of thumb",
-            reference=f"at most {one.p0:.3g}",
-            onset_ms=one.onset_ms,
-            onset_n=one.onset_n,
+        return one.judgement(
+            " & ".join(parts) or None,
+            self.metric,
+            self.guarantee if self._spread(flag) == 1.0 else "rule of thumb",
+            {"flagged": float(one.k), "allowed": one.p0, **{name: float(count) for name, count in named.items()}},
             coverage=min(1.0, total / state["seen"]) if state["seen"] and not one.onset_ms else None,
-            detail={
-                "flagged": float(one.k),
-                "allowed": one.p0,
-                **{name: float(count) for name, count in named.items()},
-            },
         )
 
     def bounded(self, judgement: Judgement) -> Judgement:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from agents.events import SignalStatus
 from agents.monitor.ball import Ball
-from agents.monitor.contract import Bools, Ints, State, Step
+from agents.monitor.contract import Bools, Guarantee, Ints, Judgement, State, Step
 
 WARNING = 10.0
 """A warning is raised at this fraction of the evidence that an alarm needs."""
@@ -28,6 +29,32 @@ class Told:
     named: Bools
     onset_ms: int | None
     onset_n: int | None
+
+    def judgement(
+        self,
+        group: str,
+        metric: str,
+        estimate: float | None,
+        guarantee: Guarantee,
+        reference: str,
+        detail: Mapping[str, float],
+        coverage: float | None = None,
+    ) -> Judgement:
+        """As a monitor says it."""
+        return Judgement(
+            status=self.status,
+            group=group,
+            metric=metric,
+            estimate=estimate,
+            n=self.n,
+            e_value=self.e_value,
+            guarantee=guarantee,
+            reference=reference,
+            onset_ms=self.onset_ms,
+            onset_n=self.onset_n,
+            coverage=coverage,
+            detail=detail,
+        )
 
 
 class Shift:
