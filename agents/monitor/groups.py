@@ -10,17 +10,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from agents.columns import decision_columns
 from agents.configuration import Model
-from agents.monitor.contract import Ints, View
+from agents.monitor.contract import Ints, Options, View
 
 JOIN = " & "
 INTERSECTIONS = 400
 """Groups of one intersection, at most."""
+
+
+class GapOptions(Options):
+    """What is compared."""
+
+    attributes: tuple[str, ...] = ()
+    """Protected attributes of the model; none given: all that it declares."""
+    intersections: tuple[tuple[str, ...], ...] = ()
+    """Combinations of attributes, for example [[age_band, sex]]."""
+    reference: dict[str, str] = Field(default_factory=dict)
+    """Attribute → the group that others are compared with; not given: the one that fares best so far."""
+    segment_by: tuple[str, ...] = ()
+    """Also within each value of these columns: purpose, or a categorical feature."""
+    audit: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """A group is told to have been below the level at some time since the version's start where that is wrong with at most
+    this probability, for the version's whole life and all groups together. No alarm comes of it."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +106,24 @@ def segments_of(view: View, dimension: str, column: str, most: int = 50) -> list
     counts = values.drop_nulls().value_counts(sort=True).head(most)
     names = sorted(counts[column].to_list())
     return [(f"{dimension}={name}", (values == name).fill_null(False).to_numpy()) for name in names]
+
+
+def mistake(declaration: Model, options: GapOptions) -> str | None:
+    """What in the options does not fit a model with `groups`, and the mend; None: all of it does."""
+    for name in (*options.attributes, *options.reference, *(one for many in options.intersections for one in many)):
+        if name not in declaration.groups:
+            return f"{name!r} is no attribute in the model's `groups`; there are {', '.join(declaration.groups)}"
+    for name in options.attributes or declaration.groups:
+        if len(declaration.groups[name]) < 2:
+            return f"attribute {name!r} has fewer than two groups; there is nothing to compare"
+    for names in options.intersections:
+        size = int(np.prod([len(declaration.groups[name]) for name in names]))
+        if len(names) < 2 or size > INTERSECTIONS:
+            return f"an intersection takes two or more attributes and at most {INTERSECTIONS} groups, not {size}"
+    for name, group in options.reference.items():
+        if group not in declaration.groups[name]:
+            return f"{group!r} is no group of {name!r}; there are {', '.join(declaration.groups[name])}"
+    for name in options.segment_by:
+        if segment_column(declaration, name) is None:
+            return f"segment_by: {name!r} is neither `purpose` nor a categorical feature of the model"
+    return None

@@ -1,12 +1,13 @@
 """Do groups get the favourable answer equally often? Impact ratio, parity difference and scoring rates, group by group.
 
-Each kind is one class over the same engine (ratio.py): who is compared stands in groups.py, what is compared differs. A
-group under 30 decisions is never judged on a point estimate; those whose attribute is not known are in no group.
+Each kind is one class over the same engine (ratio.py): who is compared stands in groups.py, how it is told in
+impact_words.py, what is compared differs. A group under 30 decisions is never judged on a point estimate; those whose
+attribute is not known are in no group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -14,15 +15,13 @@ import numpy as np
 from pydantic import Field
 
 from agents.configuration import Model
-from agents.events import SignalStatus
-from agents.monitor.contract import Counts, Floats, Ints, Judgement, Monitor, Options, Setting, State, Step, View
-from agents.monitor.groups import INTERSECTIONS, Grouping, segment_column, segments_of
-from agents.monitor.ratio import ESTABLISHED, Rates, confidence_sequence, shares_of_appearance
+from agents.monitor import impact_words as words
+from agents.monitor.contract import Counts, Floats, Ints, Judgement, Monitor, Setting, State, Step, View
+from agents.monitor.groups import GapOptions, Grouping, mistake, segment_column, segments_of
+from agents.monitor.ratio import ESTABLISHED, Rates, shares_of_appearance
 
 SEGMENTS = 20
 """Segments with tables of their own; later ones are pooled with the whole only."""
-SMALL = 0.02
-"""Groups with a smaller share of the decisions are marked as small, so that pages can list them apart."""
 CLOSING = 10_000.0
 """Evidence that ends an alarm: by chance at most once in so many decisions of a model that is still unfair."""
 WARNING = 10.0
@@ -30,22 +29,6 @@ WARNING = 10.0
 PLANS = 64
 STAYING = 100.0
 """A warning stays until its evidence has fallen to this fraction of what raised it, so that it does not flicker."""
-
-
-class GapOptions(Options):
-    """What is compared."""
-
-    attributes: tuple[str, ...] = ()
-    """Protected attributes of the model; none given: all that it declares."""
-    intersections: tuple[tuple[str, ...], ...] = ()
-    """Combinations of attributes, for example [[age_band, sex]]."""
-    reference: dict[str, str] = Field(default_factory=dict)
-    """Attribute → the group that others are compared with; not given: the one that fares best so far."""
-    segment_by: tuple[str, ...] = ()
-    """Also within each value of these columns: purpose, or a categorical feature."""
-    audit: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """A group is told to have been below the level at some time since the version's start where that is wrong with at most
-    this probability, for the version's whole life and all groups together. No alarm comes of it."""
 
 
 class ImpactOptions(GapOptions):
@@ -96,23 +79,7 @@ class Gap(Monitor):
         """Needs protected attributes with two groups, and a favourable label."""
         if not declaration.groups:
             return "the model declares no `groups`; name its protected attributes and their groups there"
-        for name in (*options.attributes, *options.reference, *(one for many in options.intersections for one in many)):
-            if name not in declaration.groups:
-                return f"{name!r} is no attribute in the model's `groups`; there are {', '.join(declaration.groups)}"
-        for name in options.attributes or declaration.groups:
-            if len(declaration.groups[name]) < 2:
-                return f"attribute {name!r} has fewer than two groups; there is nothing to compare"
-        for names in options.intersections:
-            size = int(np.prod([len(declaration.groups[name]) for name in names]))
-            if len(names) < 2 or size > INTERSECTIONS:
-                return f"an intersection takes two or more attributes and at most {INTERSECTIONS} groups, not {size}"
-        for name, group in options.reference.items():
-            if group not in declaration.groups[name]:
-                return f"{group!r} is no group of {name!r}; there are {', '.join(declaration.groups[name])}"
-        for name in options.segment_by:
-            if segment_column(declaration, name) is None:
-                return f"segment_by: {name!r} is neither `purpose` nor a categorical feature of the model"
-        return cls.needs(declaration)
+        return mistake(declaration, options) or cls.needs(declaration)
 
     @classmethod
     def needs(cls, declaration: Model) -> str | None:
@@ -294,108 +261,21 @@ class Gap(Monitor):
         strength, ever = self.strengths(state), self.ever(state)
         found = []
         for row, key in enumerate(state["tables"]):
-            grouping = self._grouping(key)
-            fixed = self._fixed(key)
-            for group in range(len(grouping.groups)):
+            names, fixed = self._grouping(key).groups, self._fixed(key)
+            for group in range(len(names)):
                 if group != fixed:
-                    one = self._judgement(state, strength, row, group, grouping)
+                    at = row, group, self._reference(state, row, group)
+                    one = words.judgement(state, at, strength[row, group, 0], names, self.metric, self.null)
                     p = float(ever[row, group])
                     shown = {"ever_unfair": 1.0} if p <= self.setting.options.audit else {}
                     found.append(replace(one, detail={**one.detail, "ever_p": p, **shown}))
         return found
 
-    def _judgement(
-        self,
-        state: State,
-        strength: np.ndarray,
-        row: int,
-        group: int,
-        grouping: Grouping,
-    ) -> Judgement:
-        watch, key = state["watch"], state["tables"][row]
-        ref = self._reference(state, row, group)
-        alarm = bool(state["alarm"][row, group])
-        onset = alarm or bool(state["warn"][row, group])
-        counts = [int(watch[f"on_{one}"][row, group]) for one in ("ng", "kg", "nr", "kr")] if onset else []
-        if not counts or counts[0] == 0 or counts[2] == 0:
-            onset = False
-            counts = [int(watch[one][row, at]) for at in (group, ref) for one in ("all_n", "all_k")]
-        ng, kg, nr, kr = counts
-        estimate = self._effect(ng, kg, nr, kr)
-        total = int(watch["all_n"][row].sum())
-        unknown = int(state["unknown"][row])
-        dn, dk = watch["dn"][row], watch["dk"][row]
-        detail = {
-            "rate": _share(kg, ng),
-            "reference_rate": _share(kr, nr),
-            "n_group": float(ng),
-            "n_reference": float(nr),
-            "k_group": float(kg),
-            "k_reference": float(kr),
-            "group_share": _share(int(watch["all_n"][row, group]), total),
-        }
-        if 0 < detail["group_share"] < SMALL:
-            detail["small_group"] = 1.0
-        if dn[group] > 0 and dn[ref] > 0:
-            recent = self._effect(dn[group], dk[group], dn[ref], dk[ref])
-            detail |= {} if recent is None else {"recent": recent}
-        return Judgement(
-            status=self._status(state, watch, row, group, alarm),
-            segment=key.partition("|")[2] or None,
-            group=grouping.groups[group],
-            metric=self.metric,
-            estimate=estimate,
-            n=ng + nr,
-            e_value=float(max(strength[row, group, 0], state["raised"][row, group] if alarm else 0.0)),
-            guarantee="proved",
-            reference=grouping.groups[ref],
-            onset_ms=int(watch["on_ms"][row, group]) if onset else None,
-            onset_n=int(watch["on_n"][row, group]) if onset else None,
-            coverage=_share(total, total + unknown),
-            detail=detail,
-        )
-
     def bounded(self, judgement: Judgement) -> Judgement:
-        ng, kg, nr, kr = (int(judgement.detail[one]) for one in ("n_group", "k_group", "n_reference", "k_reference"))
-        lower, upper = confidence_sequence(ng, kg, nr, kr, self.null)
-        return replace(judgement, lower=lower, upper=upper)
-
-    def _status(self, state: State, watch: State, row: int, group: int, alarm: bool) -> SignalStatus:
-        if alarm:
-            return SignalStatus.ALARM
-        if watch["all_n"][row, group] < ESTABLISHED:
-            return SignalStatus.INSUFFICIENT
-        return SignalStatus.WARN if state["warn"][row, group] else SignalStatus.OK
-
-    def _effect(self, ng: float, kg: float, nr: float, kr: float) -> float | None:
-        if ng <= 0 or nr <= 0:
-            return None
-        if self.null == "difference":
-            return float(kg / ng - kr / nr)
-        return float((kg / ng) / (kr / nr)) if kr > 0 else None
+        return words.bounded(judgement, self.null)
 
     def sentence(self, judgement: Judgement) -> str:
-        detail: Mapping[str, float] = judgement.detail
-        where = f" within {judgement.segment}" if judgement.segment else ""
-        small = " (under 2 % of the decisions)" if "small_group" in detail else ""
-        if judgement.estimate is None:
-            return f"{judgement.group}{where}: too few decisions to compare with {judgement.reference}"
-        once = ""
-        if "ever_unfair" in detail and judgement.status is not SignalStatus.ALARM:
-            once = "; at some time since the version's start it was beyond the limit"
-        return (
-            f"{_rate(detail, 'rate')} of {judgement.group}{small} {self.outcome_words}, against "
-            f"{_rate(detail, 'reference_rate')} of {judgement.reference}{where}: {self._size(judgement)}{once}"
-        )
-
-    def _size(self, judgement: Judgement) -> str:
-        bounds = (
-            ""
-            if judgement.lower is None or judgement.upper is None
-            else (f" ({judgement.lower:.2f} to {judgement.upper:.2f})")
-        )
-        what = "difference" if self.null == "difference" else "ratio"
-        return f"{what} {judgement.estimate:.2f}{bounds}"
+        return words.sentence(judgement, self.outcome_words, self.null)
 
     def clears(self, judgement: Judgement) -> str:
         level = self.watch.bounds[0]
@@ -433,11 +313,3 @@ def _repeated(base: int, count: int) -> list[float]:
     """Weights of segments by appearance; each segment comes with all `base` groupings."""
     segments = shares_of_appearance(-(-count // base)) if base else []
     return [segments[place // base] for place in range(count)]
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
-
-
-def _rate(detail: Mapping[str, float], name: str) -> str:
-    return f"{detail[name]:.1%}"
