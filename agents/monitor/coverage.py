@@ -1,6 +1,6 @@
 """How many decisions have a label when theirs is mature? What monitors of late labels rest on, as a signal that rules can read.
 
-The counts come from the join (joining.TALLIES), not from rows: a decision without an outcome is no matured case.
+The counts come from the join (joined.TALLIES), not from rows: a decision without an outcome is no matured case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.monitor.contract import Counts, Judgement, Monitor, Options, State, Step, View
-from agents.monitor.joining import TALLIES
+from agents.monitor.joined import TALLIES
 
 ENOUGH = 30
 """Mature decisions from which on the share is judged."""

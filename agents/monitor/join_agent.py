@@ -19,7 +19,8 @@ from agents.monitor.compilation import compile_monitors
 from agents.monitor.contract import Counts, Monitor
 from agents.monitor.counting import Counted, Counter, nested
 from agents.monitor.coverage import LabelCoverage
-from agents.monitor.joining import DAY_MS, Join, Joined, Kept
+from agents.monitor.joined import Joined
+from agents.monitor.joining import DAY_MS, Join, Kept
 from agents.monitor.matured import Matured
 from agents.monitor.profiles import Profile
 from agents.monitor.registry import KINDS
@@ -28,7 +29,7 @@ from agents.policy.times import iso
 from agents.records import Message, Record, Stretch
 
 TALLY = "~joining"
-"""Among the counts of an observation: what was joined (joining.TALLIES). No monitor can have this name."""
+"""Among the counts of an observation: what was joined (joined.TALLIES). No monitor can have this name."""
 _encode = msgspec.json.Encoder().encode
 
 

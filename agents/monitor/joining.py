@@ -14,7 +14,6 @@ read later than the clock that they precede; and what is remembered follows from
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,54 +22,21 @@ import numpy as np
 
 from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured, Poison
+from agents.monitor.case_outcomes import EarlyOutcomes, Outcome, counted
 from agents.monitor.case_records import BadCase, BadOutcome, CaseData, read_case, read_outcome
 from agents.monitor.case_table import EMITTED, NEVER_MS, NONE, UNLABELLED, WAITING, CaseTable, Names
 from agents.monitor.contract import Ints
+from agents.monitor.joined import Joined, Tally
 from agents.monitor.matured import Matured, Texts
 from agents.records import Record, position
 
 DAY_MS = 86_400_000
-EARLY_LIMIT = 1_000_000
-"""Outcomes that may wait for their case; beyond that the oldest counts as orphaned."""
-TALLIES = (
-    "joined",  # given out
-    "unlabelled",  # had no outcome at their maturity
-    "late",  # of these, got one since: (joined) ÷ (joined + unlabelled - late) is the coverage
-    "early",  # outcomes that came before their case
-    "duplicate",  # outcomes with a revision that is no higher than one seen before
-    "revised",  # outcomes that changed after what was counted
-    "to_positive",  # of these, from negative to positive
-    "to_negative",
-    "repeated",  # cases of a decision that had one
-)
-"""What is counted for each model and version; "orphaned" outcomes have no case, and so no model: `Joined.orphaned`."""
-Version = tuple[str, str]
 
 
 class _About(NamedTuple):
     model: str
     version: str
     label: str | None
-
-
-class _Outcome(NamedTuple):
-    offset: int
-    known_ms: int
-    time_ms: int
-    outcome: int
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """What a batch brought."""
-
-    matured: tuple[Matured, ...]
-    """By model and version, in the order of their names; rows in the order of the topic of cases."""
-    tallies: Mapping[Version, Mapping[str, int]]
-    """By model and version, in the order of their names: what of TALLIES happened."""
-    orphaned: int
-    """Outcomes given up, because no case came within the retention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +76,9 @@ class Join:
         self._abouts: Names[_About] = Names()
         self._groups, self._segments = Texts(), Texts()
         self._outcomes: Names[str] = Names()
-        self._early: dict[bytes, list[_Outcome]] = {}
-        self._arrived: deque[tuple[int, int, bytes]] = deque()  # known_ms, offset and identity of early outcomes
+        self._early = EarlyOutcomes()
         self._labelled: list[int] = []  # rows that matured without an outcome and have got one since `advance`
-        self._tally: dict[Version, dict[str, int]] = {}
+        self._tally = Tally()
         self._orphaned = 0
         self._models: dict[str, Model] = {}
         self.switch(self.configuration)
@@ -223,7 +188,7 @@ class Join:
         columns["about"][row], columns["groups"][row], columns["segments"][row] = about, groups, segments
         columns["value"][row] = columns["latest"][row] = NONE
         columns["stage"][row], columns["once"][row] = WAITING, data.once
-        for one in self._early.pop(identity, ()):
+        for one in self._early.take(identity):
             self._meet(row, one)
 
     def take_outcomes(self, records: Sequence[Record]) -> None:
@@ -239,16 +204,15 @@ class Join:
                     raise BadOutcome(f"{position(record)} is refused: no model declares the outcome {data.outcome!r}")
                 identity = identity_of(record.key or b"")
                 row = find(identity)
-                one = _Outcome(record.offset, self.outcomes_ms, time_ms, code, data.revision)
+                one = Outcome(record.offset, self.outcomes_ms, time_ms, code, data.revision)
                 if row is None or self.outcomes_ms >= self.table.columns["case_ms"][row] + self.retention_ms:
-                    self._early.setdefault(identity, []).append(one)
-                    self._arrived.append((self.outcomes_ms, record.offset, identity))
+                    self._early.add(identity, one)
                 else:
                     self._meet(row, one)
             except BadOutcome as error:
                 self.refused.append(error)
 
-    def _meet(self, row: int, one: _Outcome) -> None:
+    def _meet(self, row: int, one: Outcome) -> None:
         """An outcome and its case, whichever of them was read first."""
         columns = self.table.columns
         about, case_ms = int(columns["about"][row]), columns["case_ms"][row]
@@ -265,31 +229,17 @@ class Join:
         if one.known_ms < case_ms:
             self._count(about, "early")
         known = one.time_ms if self._by_event[about] and one.time_ms >= 0 else one.known_ms
-        before = int(columns["latest"][row])
-        if before == NONE:
-            columns["value"][row] = columns["latest"][row] = one.outcome
-            columns["known_ms"][row], columns["revision"][row] = known, one.revision
-            if columns["stage"][row] == UNLABELLED:
-                self._labelled.append(row)
-            return
-        if one.revision <= columns["revision"][row]:
-            self._count(about, "duplicate")
-            return
-        columns["latest"][row], columns["revision"][row] = one.outcome, one.revision
-        in_time = known <= columns["decided_ms"][row] + self._maturity[about]
-        if in_time:
-            columns["value"][row], columns["known_ms"][row] = one.outcome, known
-        if not in_time or columns["stage"][row] == EMITTED:
-            self._count(about, "revised")
-            if positive[one.outcome] != positive.get(before, False):
-                self._count(about, "to_positive" if positive[one.outcome] else "to_negative")
+        if columns["latest"][row] == NONE and columns["stage"][row] == UNLABELLED:
+            self._labelled.append(row)
+        for kind in counted(columns, row, one, known, self._maturity[about], positive):
+            self._count(about, kind)
 
     # -- giving out ---------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int = -1) -> Joined:
         """Let the broker's clock pass to `now_ms` (a tick's time), and give out what is mature; once for each batch."""
         self.now_ms = max(self.now_ms, now_ms)
-        self._give_up()
+        self._orphaned += self._early.give_up(self._given_up)
         rows = self._due()
         columns = self.table.columns
         columns["wake_ms"][rows] = NEVER_MS
@@ -310,9 +260,8 @@ class Join:
             for about, count in zip(*np.unique(which, return_counts=True), strict=True):
                 self._count(about, kind, int(count))
         matured = self._matured(given)
-        tallies = {version: dict(sorted(self._tally[version].items())) for version in sorted(self._tally)}
-        found = Joined(matured, tallies, self._orphaned)
-        self._tally, self._orphaned = {}, 0
+        found = Joined(matured, self._tally.taken(), self._orphaned)
+        self._orphaned = 0
         return found
 
     def _due(self) -> Ints:
@@ -367,19 +316,8 @@ class Join:
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
     def _given_up(self, known_ms: int) -> bool:
+        """Whether an early outcome has waited long enough for its case."""
         return self.cases_ms > known_ms + self.patience_ms or self.now_ms >= known_ms + self.retention_ms
-
-    def _give_up(self) -> None:
-        """Early outcomes whose case has not come within the retention are orphaned."""
-        arrived = self._arrived
-        while arrived and (self._given_up(arrived[0][0]) or len(arrived) > EARLY_LIMIT):
-            _, offset, identity = arrived.popleft()
-            waiting = self._early.get(identity)
-            if waiting is not None and waiting[0].offset == offset:
-                self._orphaned += 1
-                del waiting[0]
-                if not waiting:
-                    del self._early[identity]
 
     def _make_room(self) -> None:
         """Drop cases that nobody needs any more; where that helps little, grow. That it happens late changes no result."""
@@ -394,14 +332,12 @@ class Join:
             texts.keep(columns[name][: len(self.table)])
 
     def _count(self, about: int, kind: str, count: int = 1) -> None:
-        tally = self._tally.setdefault(self._abouts.all[about][:2], {})
-        tally[kind] = tally.get(kind, 0) + count
+        self._tally.add(self._abouts.all[about][:2], kind, count)
 
     # -- keeping ------------------------------------------------------------------------------------------------------
 
     def dump(self) -> Kept:
         """All that is remembered, between two batches (after `advance`); the arrays are views."""
-        early = sorted(self._early, key=lambda identity: self._early[identity][0].offset)
         meta = {
             "key": self.table.identity(b"").hex(),
             "clock": [self.now_ms, self.cases_ms, self.outcomes_ms],
@@ -410,7 +346,7 @@ class Join:
             "groups": self._groups.texts,
             "segments": self._segments.texts,
             "outcomes": list(self._outcomes.all),
-            "early": [[identity.hex(), [list(one) for one in self._early[identity]]] for identity in early],
+            "early": self._early.dump(),
         }
         count = len(self.table)
         return Kept(meta, self.table.identities(), {name: one[:count] for name, one in self.table.columns.items()})
@@ -426,8 +362,6 @@ class Join:
         self._abouts = Names([_About(*one) for one in meta["abouts"]])
         self._groups, self._segments = Texts(meta["groups"]), Texts(meta["segments"])
         self._outcomes = Names([str(one) for one in meta["outcomes"]])
-        self._early = {bytes.fromhex(identity): [_Outcome(*one) for one in many] for identity, many in meta["early"]}
-        waiting = [(one.known_ms, one.offset, identity) for identity, many in self._early.items() for one in many]
-        self._arrived = deque(sorted(waiting))
-        self._labelled, self._tally, self._orphaned = [], {}, 0
+        self._early = EarlyOutcomes.load(meta["early"])
+        self._labelled, self._tally, self._orphaned = [], Tally(), 0
         self.switch(self.configuration)

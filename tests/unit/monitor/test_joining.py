@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.monitor.case_records import key_of
-from agents.monitor.joining import Join, Joined
+from agents.monitor.joined import Joined
+from agents.monitor.joining import Join
 from agents.records import Plain
 
 MATURITY, PATIENCE, RETENTION = 10_000, 15_000, 10**9
