@@ -16,27 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured, Poison
+from agents.monitor.case_codes import About, CaseCodes
 from agents.monitor.case_outcomes import EarlyOutcomes, Outcome, counted
 from agents.monitor.case_records import BadCase, BadOutcome, CaseData, read_case, read_outcome
-from agents.monitor.case_table import EMITTED, NEVER_MS, NONE, UNLABELLED, WAITING, CaseTable, Names
+from agents.monitor.case_table import EMITTED, NEVER_MS, NONE, UNLABELLED, WAITING, CaseTable
 from agents.monitor.contract import Ints
 from agents.monitor.joined import Joined, Tally
-from agents.monitor.matured import Matured, Texts
 from agents.records import Record, position
 
 DAY_MS = 86_400_000
-
-
-class _About(NamedTuple):
-    model: str
-    version: str
-    label: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +67,7 @@ class Join:
 
     def __post_init__(self) -> None:
         self.table = CaseTable(self.key)
-        self._abouts: Names[_About] = Names()
-        self._groups, self._segments = Texts(), Texts()
-        self._outcomes: Names[str] = Names()
+        self._codes = CaseCodes()
         self._early = EarlyOutcomes()
         self._labelled: list[int] = []  # rows that matured without an outcome and have got one since `advance`
         self._tally = Tally()
@@ -108,11 +100,11 @@ class Join:
         self.configuration, self._models = configuration, models
         for model in self._models.values():
             for outcome in model.outcomes:
-                self._outcomes.add(outcome)
+                self._codes.outcomes.add(outcome)
         self._positive = {
             name: {
                 code: one.outcomes[text].positive
-                for code, text in enumerate(self._outcomes.all)
+                for code, text in enumerate(self._codes.outcomes.all)
                 if text in one.outcomes
             }
             for name, one in self._models.items()
@@ -123,7 +115,7 @@ class Join:
         count, columns = len(self.table), self.table.columns
         waits, decided, about = (columns[name][:count] for name in ("stage", "decided_ms", "about"))
         due = decided + np.array([*self._maturity, 0], dtype=np.int64)[about]
-        settled = [self.settled.get(one.model, -1) for one in self._abouts.all]
+        settled = [self.settled.get(one.model, -1) for one in self._codes.abouts.all]
         due = np.where(decided <= np.array([*settled, -1], dtype=np.int64)[about], decided, due)
         columns["wake_ms"][:count] = np.where(waits == WAITING, np.minimum(due, NEVER_MS), NEVER_MS)
 
@@ -137,7 +129,7 @@ class Join:
 
     def _learn(self) -> None:
         """Maturity and clock of combinations that were met for the first time."""
-        for about in self._abouts.all[len(self._maturity) :]:
+        for about in self._codes.abouts.all[len(self._maturity) :]:
             model = self._models.get(about.model)
             self._maturity.append(NEVER_MS if model is None else round(model.label_maturity * 1000))
             self._by_event.append(model is not None and model.clock == "event")
@@ -159,17 +151,17 @@ class Join:
             raise BadCase(f"{position(record)} is refused: no declared model {data.model!r} has `outcomes`")
         identity = self.table.identity(record.key or b"")
         row = self.table.find(identity)
-        columns = self.table.columns
+        columns, codes = self.table.columns, self._codes
         if row is not None and (
             columns["stage"][row] == WAITING or self.cases_ms < columns["case_ms"][row] + self.retention_ms
         ):
             self._count(columns["about"][row], "repeated")
             return
         try:
-            groups, segments = self._groups.code(bytes(data.groups)), self._segments.code(bytes(data.segments))
+            groups, segments = codes.groups.code(bytes(data.groups)), codes.segments.code(bytes(data.segments))
         except ValueError as error:
             raise BadCase(f"{position(record)} is refused: groups or segments: {error}") from error
-        about = self._abouts.add(_About(data.model, data.version, data.label))
+        about = codes.abouts.add(About(data.model, data.version, data.label))
         if about == len(self._maturity):
             self._learn()
         if row is None:
@@ -199,7 +191,7 @@ class Join:
             self.now_ms = max(self.now_ms, record.timestamp)
             try:
                 data, time_ms = read_outcome(record)
-                code = self._outcomes.find(data.outcome)
+                code = self._codes.outcomes.find(data.outcome)
                 if code is None:
                     raise BadOutcome(f"{position(record)} is refused: no model declares the outcome {data.outcome!r}")
                 identity = identity_of(record.key or b"")
@@ -219,10 +211,10 @@ class Join:
         if case_ms > one.known_ms + self.patience_ms:
             self._orphaned += 1
             return
-        model = self._abouts.all[about].model
+        model = self._codes.abouts.all[about].model
         positive = self._positive.get(model, {})
         if one.outcome not in positive:
-            name = self._outcomes.all[one.outcome]
+            name = self._codes.outcomes.all[one.outcome]
             told = f"the outcome at offset {one.offset} is refused: model {model} declares no {name!r}"
             self.refused.append(BadOutcome(told))
             return
@@ -259,7 +251,7 @@ class Join:
         ):
             for about, count in zip(*np.unique(which, return_counts=True), strict=True):
                 self._count(about, kind, int(count))
-        matured = self._matured(given)
+        matured = self._codes.matured(columns, given, self._positive, self.clock_of)
         found = Joined(matured, self._tally.taken(), self._orphaned)
         self._orphaned = 0
         return found
@@ -274,38 +266,10 @@ class Join:
         if any(self._by_event) and len(rows):
             clocks = [
                 self.clocks.get(about.model, -1) if by_event else self.now_ms
-                for about, by_event in zip(self._abouts.all, self._by_event, strict=True)
+                for about, by_event in zip(self._codes.abouts.all, self._by_event, strict=True)
             ]
             rows = rows[wake[rows] <= np.array(clocks, dtype=np.int64)[self.table.columns["about"][rows]]]
         return rows
-
-    def _matured(self, rows: Ints) -> tuple[Matured, ...]:
-        columns = self.table.columns
-        rows = rows[np.argsort(columns["offset"][rows], kind="stable")]
-        names = sorted({one[:2] for one in self._abouts.all})
-        numbers = {name: number for number, name in enumerate(names)}
-        version = np.array([numbers[one[:2]] for one in self._abouts.all], dtype=np.int64)[columns["about"][rows]]
-        found = []
-        for number in np.unique(version):
-            at = rows[version == number]
-            model = names[number][0]
-            positive = self._positive[model]
-            is_positive = np.array([positive.get(code, False) for code in range(len(self._outcomes.all))])
-            found.append(
-                Matured(
-                    model=model,
-                    version=names[number][1],
-                    offsets=columns["offset"][at],
-                    labels=[self._abouts.all[about].label for about in columns["about"][at].tolist()],
-                    scores=columns["score"][at],
-                    outcome=is_positive[columns["value"][at]].astype(np.float64),
-                    once=columns["once"][at],
-                    clock_ms=self.clock_of(model),
-                    groups=self._groups.picked(columns["groups"][at]),
-                    segments=self._segments.picked(columns["segments"][at]),
-                )
-            )
-        return tuple(found)
 
     def clock_of(self, model: str) -> int:
         """The clock that a model's maturity goes by."""
@@ -328,11 +292,10 @@ class Join:
             self.table.grow()
             return
         self.table.keep(kept)
-        for name, texts in (("groups", self._groups), ("segments", self._segments)):
-            texts.keep(columns[name][: len(self.table)])
+        self._codes.keep(columns, len(self.table))
 
     def _count(self, about: int, kind: str, count: int = 1) -> None:
-        self._tally.add(self._abouts.all[about][:2], kind, count)
+        self._tally.add(self._codes.abouts.all[about][:2], kind, count)
 
     # -- keeping ------------------------------------------------------------------------------------------------------
 
@@ -342,10 +305,7 @@ class Join:
             "key": self.table.identity(b"").hex(),
             "clock": [self.now_ms, self.cases_ms, self.outcomes_ms],
             "clocks": dict(self.clocks),
-            "abouts": [list(one) for one in self._abouts.all],
-            "groups": self._groups.texts,
-            "segments": self._segments.texts,
-            "outcomes": list(self._outcomes.all),
+            **self._codes.dump(),
             "early": self._early.dump(),
         }
         count = len(self.table)
@@ -359,9 +319,7 @@ class Join:
         self.table.fill(kept.identities, kept.columns)
         self.now_ms, self.cases_ms, self.outcomes_ms = (int(one) for one in meta["clock"])
         self.clocks = {str(name): int(one) for name, one in meta["clocks"].items()}
-        self._abouts = Names([_About(*one) for one in meta["abouts"]])
-        self._groups, self._segments = Texts(meta["groups"]), Texts(meta["segments"])
-        self._outcomes = Names([str(one) for one in meta["outcomes"]])
+        self._codes = CaseCodes.load(meta)
         self._early = EarlyOutcomes.load(meta["early"])
         self._labelled, self._tally, self._orphaned = [], Tally(), 0
         self.switch(self.configuration)
