@@ -30,7 +30,7 @@ demo: $(STAMP) ## Govern 14,000 real decisions: a skewed model goes live and is 
 
 test: $(STAMP) ## Run the tests (under 15 minutes)
 	$(PYTEST) -n 2 --dist loadfile tests/unit
-	$(PYTEST) -m "not long" --ignore=tests/unit tests
+	$(PYTEST) -m "not long" --durations=15 --ignore=tests/unit tests
 
 coverage: $(STAMP) ## Run the tests without a broker and say what of agents/ they ran
 	$(PYTEST) -n 2 --dist loadfile tests/unit --cov --cov-report=term:skip-covered

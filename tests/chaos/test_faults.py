@@ -30,6 +30,7 @@ from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 from tests.chaos import campaign, checker, lives, monitor_campaign, monitored, stream
+from tests.integration.kafka_fixtures import flags_of
 from tests.integration.monitored import reexecuted
 from tests.poison import CORPUS
 
@@ -193,7 +194,7 @@ async def test_offsets_out_of_range_stop_the_lane_with_a_critical_flag_instead_o
     lane = make_lane(settings, policy(settings))
     with pytest.raises(OffsetsLost, match="450"):
         await asyncio.wait_for(lane.run(), 30)
-    flags = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("flags"))]
+    flags = await flags_of(settings)
     assert [flag["severity"] for flag in flags if "lane/offsets-lost" in flag["dedup_key"]] == ["critical"]
     assert len(await Broker(settings).read_all(settings.topic("verdicts"))) == 300
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
+from orchestration.kafka import Broker
 from orchestration.local_kafka import LocalKafka
+from orchestration.settings import Settings
 
 _numbers = itertools.count(1)
 
@@ -195,3 +198,13 @@ async def allow_all(kafka: LocalKafka, rights: Iterable[tuple[str, str, str, Ite
                 await asyncio.sleep(0.02)
             else:
                 raise AssertionError(f"the ACL {one} does not show after 4 s")
+
+
+async def flags_of(settings: Settings, least: int = 1) -> list[dict[str, Any]]:
+    """The data of the deployment's flags, once so many are there: what was committed is seen a moment later."""
+    for _ in range(100):
+        found = await Broker(settings).read_all(settings.topic("flags"))
+        if len(found) >= least:
+            break
+        await asyncio.sleep(0.1)
+    return [json.loads(one.value)["data"] for one in found]

@@ -26,7 +26,7 @@ from orchestration.topic_check import compare_all
 from orchestration.work import LaneName
 from tests.chaos import campaign, checker, monitor_campaign, monitored, stream
 from tests.chaos.test_faults import send
-from tests.integration.kafka_fixtures import allow_all, produce
+from tests.integration.kafka_fixtures import allow_all, flags_of, produce
 
 USER, WATCHER, PASSWORD = "governance", "monitors", "correct horse"
 
@@ -160,5 +160,4 @@ async def test_a_topic_with_more_partitions_than_verdicts_is_refused_by_name(
     lane = make_lane(settings, LaneName(prefix, "policy", f"{prefix}-scores", 0))
     with pytest.raises(Misconfigured, match="GOVERN_PARTITIONS=3"):
         await asyncio.wait_for(lane.run(), 30)
-    flags = await Broker(settings).read_all(settings.topic("flags"))
-    assert [json.loads(flag.value)["data"]["severity"] for flag in flags] == ["critical"]
+    assert [flag["severity"] for flag in await flags_of(settings)] == ["critical"]

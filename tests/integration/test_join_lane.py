@@ -19,7 +19,7 @@ from orchestration.manifest_lane import ManifestLane
 from orchestration.monitor_join import JoinWork, join_inputs
 from orchestration.settings import Settings
 from orchestration.work import LaneName, Pace
-from tests.integration.kafka_fixtures import produce
+from tests.integration.kafka_fixtures import flags_of, produce
 from tests.integration.monitored import deployment, lanes_of, observed, reexecuted, running, send, tick, until
 
 CONFIGURATION = Configuration.model_validate(
@@ -172,7 +172,7 @@ async def test_outcomes_that_break_the_contract_are_flagged_and_nothing_else_is_
         bad = [outcome(0, "eaten"), (b"key", b"{}"), (key_of("/s", "d0"), b"nothing")]
         await publish(settings, broker, "outcomes", [*bad, outcome(0)])
         await until(lambda: joined(settings, broker, 1))
-    flags = [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("flags"))]
+    flags = await flags_of(settings)
     mine = [one for one in flags if "join/bad-outcome" in one["dedup_key"]]
     assert sum(one["count"] for one in mine) == 3
     assert "no model declares the outcome 'eaten'" in mine[0]["reason"]

@@ -29,7 +29,7 @@ from orchestration.settings import Settings
 from orchestration.snapshots import Parts, read_snapshot
 from orchestration.work import State
 from tests.integration import tally
-from tests.integration.kafka_fixtures import produce
+from tests.integration.kafka_fixtures import flags_of, produce
 from tests.integration.tally import Tally
 
 
@@ -348,8 +348,7 @@ async def test_a_lost_offset_of_any_input_ends_the_lane_loudly(broker, prefix, t
     again = tally.lane(settings)
     with pytest.raises(OffsetsLost, match="begins at 7, after 5"):
         await again.run()
-    flags = await Broker(settings).read_all(settings.topic("flags"))
-    assert json.loads(flags[-1].value)["data"]["severity"] == "critical"
+    assert (await flags_of(settings))[-1]["severity"] == "critical"
 
 
 async def test_offsets_that_no_manifest_leads_to_end_the_lane(broker, prefix, tmp_path, monkeypatch):
