@@ -122,7 +122,10 @@ def main() -> None:
     options = parser.parse_args()
     page = (HERE / "statistics.md").read_text(encoding="utf-8")
     known = {} if options.only is None else kept(page, (options.out / "statistics.md").read_text(encoding="utf-8"))
-    for name, run in studies(options.streams, options.budget, options.processes).items():
+    listed = studies(options.streams, options.budget, options.processes)
+    if unknown := set(options.only or ()) - set(listed):
+        parser.error(f"no study is called {', '.join(sorted(unknown))}; there are {', '.join(listed)}")
+    for name, run in listed.items():
         if options.only is not None and name not in options.only:
             page = page.replace(f"{{{name}}}", known[name])
             continue
