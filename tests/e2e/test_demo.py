@@ -123,6 +123,7 @@ def test_told_to_end_it_ends_what_it_started(ran, tmp_path):
     assert not LocalRay(tmp_path / "var" / "demo" / "ray").running()
 
 
+@pytest.mark.long
 def test_what_it_suggests_can_be_typed_as_it_stands(ran):
     tail = ran.done.stdout.partition("What to try next")[2]
     lines = [line.strip() for line in tail.splitlines() if re.match(r"  (govern|export) ", line)]
@@ -138,6 +139,7 @@ def test_what_it_suggests_can_be_typed_as_it_stands(ran):
     assert "matches what was published" in " ".join(again.stdout.split())
 
 
+@pytest.mark.long
 def test_every_single_decision_comes_out_the_same_when_judged_again(ran):
     settings = settings_of(ran.folder / "var" / "demo").model_copy(update={"keys_dir": ran.folder / "demo-keys"})
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
