@@ -100,6 +100,8 @@ class Caught:
     affected: int = 0
     """How many of these were affected; 0: the alarm came before there was a cause."""
     seconds: float = 0.0
+    words: SignalData | None = None
+    """The alarm as it was told best: by the first signal that says where the decisions in question gather, if one does."""
 
 
 def raised(signals: Iterable[Standing], observations: Iterable[Record]) -> list[Raised]:
@@ -242,13 +244,14 @@ def held(
 def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Caught:
     ours = [one for one in made if (one.call.model, one.call.version) == (cause.model, cause.version)]
     first = next((one for one in ours if cause.affects(one.call)), None)
-    about = (one for one in raised if _about(one.data, cause))
-    alarm = min(about, key=lambda one: one.offset, default=None)
-    if alarm is None or first is None:
+    about = sorted((one for one in raised if _about(one.data, cause)), key=lambda one: one.offset)
+    if not about or first is None:
         return Caught(cause, None)
+    alarm = about[0]
     since = [one for one in ours[ours.index(first) :] if _counted(one, alarm)]
     affected = sum(cause.affects(one.call) for one in since)
-    return Caught(cause, alarm, len(since), affected, (alarm.at_ms - first.at_ms) / 1000)
+    words = next((one.data for one in about if "mostly where" in (one.data.text or "")), alarm.data)
+    return Caught(cause, alarm, len(since), affected, (alarm.at_ms - first.at_ms) / 1000, words)
 
 
 def _counted(one: Made, alarm: Raised) -> bool:

@@ -127,7 +127,7 @@ class Screen:
             alarm = one.alarm
             told = ("", "", Text("no alarm", "red"))
             if alarm is not None:
-                told = f"{one.decisions:,}", f"{one.seconds:.1f}", Text(_named(alarm.data))
+                told = f"{one.decisions:,}", f"{one.seconds:.1f}", Text(_named(one.words or alarm.data))
             table.add_row(one.cause.what, *told)
         if acted.first is not None:
             place = _short(acted.first.position)
