@@ -16,10 +16,11 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -241,12 +242,16 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1000, help="decisions a second")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    told(lambda kafka, folder: _main(kafka, folder, options))
+
+
+def told(run: Callable[[LocalKafka, Path], Coroutine[Any, Any, Any]]) -> None:
+    """Run a campaign on a broker of its own and print its table; ends the process with 1 where there is a problem."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kafka = LocalKafka(folder / "kafka")
+        kafka = LocalKafka(Path(name) / "kafka")
         kafka.start(print)
         try:
-            result = asyncio.run(_main(kafka, folder, options))
+            result = asyncio.run(run(kafka, Path(name)))
         finally:
             kafka.stop()
     print(result.table())

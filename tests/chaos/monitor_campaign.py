@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -192,17 +191,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=200, help="decisions a second")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        kafka = LocalKafka(Path(name) / "kafka")
-        kafka.start(print)
-        try:
-            result = asyncio.run(_main(kafka, Path(name), options))
-        finally:
-            kafka.stop()
-    print(result.table())
-    for problem in result.problems[:50]:
-        print(f"{problem.kind}: {problem.where}: {problem.detail}")
-    raise SystemExit(1 if result.problems else 0)
+    campaign.told(lambda kafka, folder: _main(kafka, folder, options))
 
 
 async def _main(kafka: LocalKafka, folder: Path, options: argparse.Namespace) -> Result:

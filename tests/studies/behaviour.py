@@ -120,6 +120,14 @@ class Row:
     early: int
     said: str
 
+    def count(self, at: int | None, said: str) -> None:
+        """One stream more, and after how many of its decisions there was an alarm."""
+        if at is not None and at <= BEFORE:
+            self.early += 1
+            return
+        self.delays.append(np.inf if at is None else at - BEFORE)
+        self.said = said or self.said
+
     def __str__(self) -> str:
         found = [one for one in self.delays if np.isfinite(one)]
         middle, late = np.quantile(found, [0.5, 0.9], method="higher") if found else (np.inf, np.inf)
@@ -141,12 +149,7 @@ def concept(version: str, streams: int, noise: float, scored: bool = True, seed:
                 decided(x[BEFORE:], VERSIONS[version], noise, random, scored),
             ]
         )
-        at, said = alarm(monitor, view(frame))
-        if at is not None and at <= BEFORE:
-            row.early += 1
-            continue
-        row.delays.append(np.inf if at is None else at - BEFORE)
-        row.said = said or row.said
+        row.count(*alarm(monitor, view(frame)))
     return row
 
 
@@ -194,12 +197,7 @@ def shadowed(change: str, streams: int, seed: int = 6) -> Row:
             pl.Series("output.score", new),
             pl.Series("output.label", np.where(new >= 0.5, "approve", "decline")),
         )
-        at, said = alarm(monitor, view(frame))
-        if at is not None and at <= BEFORE:
-            row.early += 1
-            continue
-        row.delays.append(np.inf if at is None else at - BEFORE)
-        row.said = said or row.said
+        row.count(*alarm(monitor, view(frame)))
     return row
 
 
