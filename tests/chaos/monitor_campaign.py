@@ -187,7 +187,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", choices=MONITORS, default=list(MONITORS), help="whose lanes are killed")
     parser.add_argument("--hits", type=int, default=2, help="kills at each point of each agent")
-    parser.add_argument("--decisions", type=int, default=0, help="go on until so many were sent")
+    parser.add_argument(
+        "--decisions",
+        type=int,
+        default=10_000,
+        help="go on until so many were sent: of few, runs that cut batches differently may end a warning from an alarm apart",
+    )
     parser.add_argument("--rate", type=int, default=200, help="decisions a second")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
