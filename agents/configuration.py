@@ -17,36 +17,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from agents.escalation.declared import Escalation, Triage
 from agents.events import Digest, Effect, Mode, ModelVersion, Name, Severity
+from agents.strict import DAY_S, Seconds, Strict
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PER = {"hour": 1.0, "day": 24.0, "week": 168.0, "month": 730.5, "year": 8766.0}  # hours
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(value: Any) -> Any:
-    """`90`, `'90s'`, `'5m'`, `'24h'`, `'2d'`, `'250ms'` as seconds."""
-    if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-        if not found:
-            raise ValueError(f"{value!r} is not a duration; write for example 30s, 5m, 24h or 2d")
-        return float(found[1]) * _UNITS[found[2]]
-    return value
-
-
-_SECONDS_SCHEMA = {
-    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]
-}
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(_SECONDS_SCHEMA)]
 
 
 class ReferenceFaults(ValueError):
@@ -55,12 +36,6 @@ class ReferenceFaults(ValueError):
     def __init__(self, faults: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(f"{'.'.join(map(str, path))}: {problem}" for path, problem in faults))
-
-
-class Strict(BaseModel):
-    """Immutable, and a misspelt key is an error rather than ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Feature(Strict):
@@ -152,6 +127,8 @@ class Model(Strict):
     """How long after its decision an outcome may take to be known; only decisions older than that are compared."""
     profile: Digest | None = None
     """Digest of the profile that its decisions are compared with (`govern profile fit`)."""
+    answers: dict[Literal["approve", "reject", "edit", "respond"], str] = Field(default_factory=dict)
+    """What an answer to a held decision means for the business, for buttons: `reject: withhold, a loan officer decides`."""
 
     @field_validator("outcomes", mode="before")
     @classmethod
@@ -257,7 +234,7 @@ class RuleTest(Strict):
 
 
 def _within_a_day(value: float) -> float:
-    if value > _UNITS["d"]:
+    if value > DAY_S:
         raise ValueError("longer than a day; a monitor with slower counts says what lasts longer")
     return value
 
@@ -330,7 +307,8 @@ class Configuration(Strict):
     calendars: dict[Name, Calendar] = Field(default_factory=dict)
     policies: tuple[Policy, ...] = ()
     monitors: dict[Name, dict[str, Any]] = Field(default_factory=dict)
-    escalation: dict[str, Any] = Field(default_factory=dict)
+    escalation: Escalation = Escalation()
+    triage: Triage = Triage()
 
     @model_validator(mode="after")
     def _referenced(self) -> Self:
@@ -344,6 +322,7 @@ class Configuration(Strict):
         for index, name in enumerate(names):
             if name in names[:index]:
                 faults.append((("policies", index, "policy"), f"policy {name!r} stands twice; rename one"))
+        faults += [(("escalation", *path), problem) for path, problem in self.escalation.loose_ends(self.calendars)]
         if faults:
             raise ReferenceFaults(faults)
         return self

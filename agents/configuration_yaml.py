@@ -16,10 +16,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agents.configuration import Configuration, ReferenceFaults, Strict
+from agents.configuration import Configuration, ReferenceFaults
 from agents.errors import ConfigError, Misconfigured, Place
 from agents.policy.compilation import Problem, compile_all
 from agents.policy.sql import suggest
+from agents.strict import Strict
 
 if TYPE_CHECKING:
     from agents.monitor.contract import Monitor

@@ -54,6 +54,30 @@ from agents.events import (
     Watermark,
     WatermarkData,
 )
+from agents.people_events import (
+    Agreement,
+    Check,
+    Delivery,
+    DeliveryData,
+    FactData,
+    Incident,
+    IncidentData,
+    Notification,
+    NotificationData,
+    Refusal,
+    RefusalData,
+    Resolution,
+    Review,
+    ReviewData,
+    Ruling,
+    RulingData,
+    Similar,
+    Status,
+    TriageData,
+    TriageEvent,
+    Usage,
+    shown_digest,
+)
 
 _AT = datetime(2026, 3, 2, 9, 14, 3, 120000, tzinfo=UTC)
 _DIGEST = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
@@ -285,6 +309,151 @@ MANIFEST = Manifest(
 )
 TICK = Tick(id="gim/supervisor/900", source="/gim/supervisor", data=TickData(number=900))
 
+_KEY = '["credit/low-confidence","credit-limit","2.1.0",null]'
+_HELD = Position(topic="gim.decisions", partition=3, offset=17)
+_AT_MS = 1_772_442_843_120
+INCIDENT = Incident(
+    id="7f29-k1mq/2",
+    source="/gim/escalation",
+    time=_AT,
+    data=IncidentData.model_validate(
+        {
+            "incident": "7f29-k1mq",
+            "revision": 2,
+            "change": "acknowledged",
+            "said": "ann acknowledged it",
+            "by": "ann",
+            "status": Status.ACKNOWLEDGED,
+            "severity": Severity.WARNING,
+            "title": "credit-limit 2.1.0: 1 decision held by credit/low-confidence",
+            "cause": "credit/low-confidence",
+            "model": "credit-limit",
+            "version": "2.1.0",
+            "group": _KEY,
+            "keys": (_KEY,),
+            "reason": "confidence 0.74 is below 0.8",
+            "effect": Effect.HOLD,
+            "team": "model-risk",
+            "step": 0,
+            "told": ("ann",),
+            "with": ("ann",),
+            "count": 1,
+            "held": 1,
+            "flags": 1,
+            "sample": (_HELD,),
+            "through": {"gim.decisions/3": 18},
+            "opened_ms": _AT_MS,
+            "first_ms": _AT_MS,
+            "last_ms": _AT_MS,
+            "acknowledged_ms": _AT_MS + 60_000,
+            "acknowledged_by": "ann",
+            "deadline_ms": _AT_MS + 14_400_000,
+            "agreement": Agreement(needed=1, role="reviewer"),
+        }
+    ),
+)
+REVIEW = Review(
+    id="01JQ9-ann-7f29",
+    source="/gim/console/main",
+    time=_AT,
+    dssematerial="eyJwYXlsb2FkVHlwZSI6Li4ufQ==",
+    data=ReviewData(
+        action="approve",
+        person="ann",
+        login="sha256:5e5e5e5e",
+        incident="7f29-k1mq",
+        shown=shown_digest(INCIDENT.data),
+        through={"gim.decisions/3": 18},
+        reason="the client sent a pay slip",
+        kind="individual",
+        opened=(_HELD,),
+        shown_ms=41_000,
+    ),
+)
+RULING = Ruling(
+    id="7f29-k1mq/0",
+    source="/gim/escalation",
+    time=_AT,
+    data=RulingData(
+        incident="7f29-k1mq",
+        resolution=Resolution.APPROVED,
+        effect=Effect.ALLOW,
+        keys=(_KEY,),
+        through={"gim.decisions/3": 18},
+        reason="the client sent a pay slip",
+        people=("ann",),
+        reviews=("gim.reviews/0/4",),
+        kind="individual",
+        opened=1,
+        shown_ms=41_000,
+    ),
+)
+REFUSAL = Refusal(
+    id="gim.reviews/0/5",
+    source="/gim/escalation",
+    time=_AT,
+    data=RefusalData(
+        review=Position(topic="gim.reviews", partition=0, offset=5),
+        id="01JQ9-bob-7f29",
+        incident="7f29-k1mq",
+        person="bob",
+        reason="already-ruled",
+        detail="ann answered 4 s earlier: approve",
+    ),
+)
+TRIAGE = TriageEvent(
+    id="7f29-k1mq/0/model",
+    source="/gim/assist",
+    time=_AT,
+    data=TriageData(
+        incident="7f29-k1mq",
+        revision=0,
+        by="model",
+        summary="One decision of credit-limit 2.1.0 waits: its confidence, 0.74, is below 0.8.",
+        cause="single_case",
+        severity=Severity.WARNING,
+        action="review_held",
+        action_text="Read the decision and let it go out or withhold it.",
+        questions=("Does the client's latest payment explain the low confidence?",),
+        cites=("f1",),
+        facts=(FactData(id="f1", kind="held", text="1 decision waits.", values={"held": 1.0}, source="7f29-k1mq"),),
+        similar=(
+            Similar(
+                incident="2c0d-9xw4",
+                likeness=0.81,
+                title="credit-limit 2.1.0: 3 decisions held by credit/low-confidence",
+                resolution=Resolution.APPROVED,
+                reason="pay slips were there",
+            ),
+        ),
+        usage=(Usage(model="openai:small", prompt=_DIGEST, input_tokens=812, output_tokens=140, took_ms=2_100),),
+        checks=(Check(check="figures", passed=True),),
+    ),
+)
+NOTIFICATION = Notification(
+    id="7f29-k1mq/0/mail/0",
+    source="/gim/escalation",
+    time=_AT,
+    data=NotificationData(
+        incident="7f29-k1mq",
+        kind="trigger",
+        channel="mail",
+        to=("ann",),
+        team="model-risk",
+        severity=Severity.WARNING,
+        title="credit-limit 2.1.0: 1 decision held",
+        lines=("1 decision waits for an answer by 13:14 UTC.",),
+        deadline_ms=_AT_MS + 14_400_000,
+        path="/incidents/7f29-k1mq",
+        dedup="gim/7f29-k1mq",
+    ),
+)
+DELIVERY = Delivery(
+    id="7f29-k1mq/0/mail/0/1",
+    source="/gim/notify",
+    time=_AT,
+    data=DeliveryData(notification="7f29-k1mq/0/mail/0", channel="mail", outcome="sent", attempts=1, took_ms=120.0),
+)
 EXAMPLES: dict[str, CloudEvent] = {
     "decision-prediction": PREDICTION,
     "decision-generation": GENERATION,
@@ -304,5 +473,12 @@ EXAMPLES: dict[str, CloudEvent] = {
     "snapshot": SNAPSHOT,
     "manifest": MANIFEST,
     "tick": TICK,
+    "incident": INCIDENT,
+    "review": REVIEW,
+    "ruling": RULING,
+    "refusal": REFUSAL,
+    "triage": TRIAGE,
+    "notification": NOTIFICATION,
+    "delivery": DELIVERY,
 }
 """By a name that says what each shows."""

@@ -12,7 +12,6 @@ from pydantic.json_schema import models_json_schema
 
 from agents import __version__
 from agents.events import (
-    EVENTS,
     Attributes,
     Case,
     CloudEvent,
@@ -31,6 +30,7 @@ from agents.events import (
     Watermark,
 )
 from agents.examples import EXAMPLES
+from agents.people_events import ALL_EVENTS, Delivery, Incident, Notification, Refusal, Review, Ruling, TriageEvent
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 _POSITION = "`<topic>/<partition>/<offset>` of the decision"
@@ -122,6 +122,31 @@ CHANNELS: tuple[Channel, ...] = (
     ),
     Channel("safeguards", "the safeguard's id", "Standing orders.", (Safeguard,), _headers(_SEQUENCE)),
     Channel("flags", "the flag's dedup_key", "What a person should know of.", (Flag,)),
+    Channel(
+        "incidents",
+        "the incident's id",
+        "Flags of one cause: each record is the whole incident after a change.",
+        (Incident,),
+        _headers(_SEQUENCE),
+    ),
+    Channel("reviews", "the incident's id, or none", "People's signed answers, checked by nobody yet.", (Review,)),
+    Channel(
+        "rulings",
+        "the incident's id, or the review's position",
+        "Answers and deadlines that took effect; and reviews that did not, with the reason.",
+        (Ruling, Refusal),
+        _headers(_SEQUENCE),
+    ),
+    Channel(
+        "triage", "the incident's id", "What reviewers are told of an incident.", (TriageEvent,), _headers(_SEQUENCE)
+    ),
+    Channel(
+        "notifications",
+        "the notification's id",
+        "Messages to be sent, and what became of them.",
+        (Notification, Delivery),
+        _headers(_SEQUENCE),
+    ),
     Channel("ticks", "none", "One a second: how time passes while nothing else arrives.", (Tick,)),
     Channel("snapshots", "the lane's transactional id", "Lanes' state, to start again from.", (Snapshot,)),
     Channel(
@@ -143,7 +168,7 @@ def type_of(event: type[CloudEvent]) -> str:
 def json_schemas() -> dict[str, dict[str, Any]]:
     """CloudEvents type → its JSON Schema, complete in itself."""
     schemas = {}
-    for event in EVENTS:
+    for event in ALL_EVENTS:
         schema = event.model_json_schema()
         examples = [example.model_dump(mode="json", exclude_none=True) for example in _examples(event).values()]
         named = {"$schema": JSON_SCHEMA, "$id": f"urn:governance-in-motion:{type_of(event)}"}
@@ -154,10 +179,10 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 def asyncapi() -> dict[str, Any]:
     """All topics, their keys, headers and messages as one AsyncAPI 3.0 document."""
     _, together = models_json_schema(
-        [(event, "validation") for event in EVENTS], ref_template="#/components/schemas/{model}"
+        [(event, "validation") for event in ALL_EVENTS], ref_template="#/components/schemas/{model}"
     )
     schemas = {name: _required(schema) for name, schema in together["$defs"].items()}
-    messages = {event.__name__: _message(event) for event in EVENTS}
+    messages = {event.__name__: _message(event) for event in ALL_EVENTS}
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -55,20 +55,28 @@ class Topic:
 
 MONITORS = ("observe", "assess", "join")
 """The monitors' lanes: each has several inputs."""
+SEVERAL = (*MONITORS, "escalation", "triage")
+"""Every agent whose lanes have several inputs and write manifests."""
+OWN_GROUP = (*SEVERAL, "release", "assist", "notify")
+"""Every agent whose lanes have a consumer group each."""
+PEOPLE = ("escalation", "release", "triage", "assist", "notify")
+"""The lanes between a flag and an answer that took effect (design.md, section 9)."""
 
 TOPICS: tuple[Topic, ...] = (
     Topic(
         "decisions",
         "n",
         "time",
-        ("models",),
+        ("models", "release"),
         ("policy", "archive", "observe"),
         "what models decide, as they published it",
     ),
-    Topic("verdicts", "n", "long", ("policy",), ("audit", "clients"), "one verdict a decision record", True),
-    Topic("released", "n", "time", ("policy",), ("business",), "decisions let through, byte for byte", True),
-    Topic("withheld", "n", "time", ("policy",), ("business",), "decisions blocked, with the reason", True),
-    Topic("held", "n", "compacted", ("policy",), ("policy", "reviewers"), "decisions waiting for a person", True),
+    Topic("verdicts", "n", "long", ("policy", "release"), ("audit", "clients"), "one verdict a decision record", True),
+    Topic("released", "n", "time", ("policy", "release"), ("business",), "decisions let through, byte for byte", True),
+    Topic("withheld", "n", "time", ("policy", "release"), ("business",), "decisions blocked, with the reason", True),
+    Topic(
+        "held", "n", "compacted", ("policy", "release"), ("release", "console"), "decisions waiting for a person", True
+    ),
     Topic(
         "dead-letters", "n", "time", ("policy",), ("operator",), "records that are no decisions, byte for byte", True
     ),
@@ -80,34 +88,69 @@ TOPICS: tuple[Topic, ...] = (
         1,
         "compacted",
         ("operator",),
-        ("policy", "audit", "supervisor", "operator", *MONITORS),
+        ("policy", "audit", "supervisor", "operator", "console", "assist", "notify", "release", *SEVERAL),
         "the configuration in force",
     ),
-    Topic("signals", 1, "compacted", ("assess",), ("policy", "audit"), "monitors' judgements and watermarks"),
-    Topic("safeguards", 1, "compacted", ("operator",), ("policy", "audit"), "standing orders"),
+    Topic(
+        "signals",
+        1,
+        "compacted",
+        ("assess",),
+        ("policy", "audit", "escalation", "triage", "console"),
+        "monitors' judgements and watermarks",
+    ),
+    Topic("safeguards", 1, "compacted", ("operator",), ("policy", "audit", "triage", "console"), "standing orders"),
     Topic("observations", "k", "long", ("observe", "join"), ("assess", "audit"), "what monitor lanes counted"),
     Topic(
-        "flags", 1, "long", ("policy", "audit", "archive", *MONITORS), ("escalation",), "what a person should know of"
+        "flags",
+        1,
+        "long",
+        ("policy", "audit", "archive", "console", *MONITORS, *PEOPLE),
+        ("escalation", "console"),
+        "what a person should know of",
     ),
-    Topic("incidents", 1, "long", ("escalation",), ("audit",), "flags of one cause"),
-    Topic("reviews", 1, "long", ("reviewers",), ("escalation", "audit"), "people's signed answers"),
-    Topic("rulings", 1, "long", ("escalation",), ("policy", "audit"), "accepted results of answers"),
-    Topic("triage", 1, "long", ("triage",), ("escalation", "audit"), "summaries for reviewers"),
-    Topic("notifications", 1, "long", ("escalation",), ("escalation",), "messages to people"),
-    Topic("manifests", 1, "long", MONITORS, ("audit", *MONITORS), "which inputs a step of a lane with several took"),
-    Topic("ticks", 1, "time", ("supervisor",), ("policy", "escalation", *MONITORS), "one a second: how time passes"),
+    Topic("incidents", 1, "long", ("escalation",), ("audit", "triage", "console"), "flags of one cause"),
+    Topic(
+        "reviews", 1, "long", ("reviewers", "console"), ("escalation", "audit", "console"), "people's signed answers"
+    ),
+    Topic(
+        "rulings",
+        1,
+        "long",
+        ("escalation",),
+        ("release", "audit", "triage", "console"),
+        "accepted results of answers, and refusals",
+    ),
+    Topic(
+        "triage",
+        1,
+        "long",
+        ("triage", "assist"),
+        ("escalation", "assist", "audit", "console"),
+        "summaries for reviewers",
+    ),
+    Topic(
+        "notifications",
+        1,
+        "long",
+        ("escalation", "notify", "console"),
+        ("notify", "console"),
+        "messages to people, and what became of them",
+    ),
+    Topic("manifests", 1, "long", SEVERAL, ("audit", *SEVERAL), "which inputs a step of a lane with several took"),
+    Topic("ticks", 1, "time", ("supervisor",), ("policy", *SEVERAL), "one a second: how time passes"),
     Topic(
         "snapshots",
         1,
         "compacted",
-        ("policy", "audit", "archive", *MONITORS),
-        ("policy", "audit", "archive", *MONITORS),
+        ("policy", "audit", "archive", *MONITORS, *PEOPLE),
+        ("policy", "audit", "archive", *MONITORS, *PEOPLE),
         "lanes' state",
     ),
     Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
 )
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
-LANES = ("policy", "audit", "archive", *MONITORS)
+LANES = ("policy", "audit", "archive", *MONITORS, *PEOPLE)
 """Agents that run as lanes: each has transactional ids and a consumer group; lanes with several inputs have one each."""
 STANDING = ("config", "signals", "safeguards")
 COMPACTION_LAG_MS = 3 * DAY_MS
@@ -176,16 +219,16 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
 def grants(settings: Settings, configuration: Configuration | None = None) -> list[Grant]:
     """What each agent may do, and nothing more: for ACLs on a cluster of somebody else's."""
     found: list[Grant] = []
-    for agent in (*LANES, "supervisor", "operator", "models"):
+    for agent in (*LANES, "supervisor", "operator", "models", "console"):
         writes = [topic.name for topic in TOPICS if agent in topic.writers]
         reads = [topic.name for topic in TOPICS if agent in topic.readers]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Read", "Describe")) for name in reads]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Write", "Describe")) for name in writes]
-        if agent in MONITORS:
+        if agent in OWN_GROUP:
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}.", True, ("Read", "Describe")))
         elif agent in LANES:
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
-        if agent in (*LANES, "operator"):
+        if agent in (*LANES, "operator", "console"):
             found.append(Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe")))
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]

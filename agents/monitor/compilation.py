@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from agents.configuration import Configuration, Model, Strict
+from agents.configuration import Configuration, Model
 from agents.errors import Misconfigured
 from agents.events import Severity
 from agents.monitor.contract import Budget, Monitor, Setting
@@ -17,6 +17,7 @@ from agents.monitor.registry import KINDS
 from agents.policy.calendars import OpenHours, hours_of
 from agents.policy.compilation import Problem
 from agents.policy.sql import suggest
+from agents.strict import Strict
 
 
 class Declaration(Strict):

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from agents.configuration import Model, Strict
+from agents.configuration import Model
 from agents.events import SignalStatus
 from agents.policy.calendars import OpenHours
+from agents.strict import Strict
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestration.settings import DAY_MS, Settings
-from orchestration.topics import LANES, MONITORS, TOPICS, grants, plan
+from orchestration.topics import LANES, OWN_GROUP, SEVERAL, TOPICS, grants, plan
 
 
 def planned(**more: object) -> dict[str, dict[str, object]]:
@@ -56,13 +56,13 @@ def test_what_steps_took_can_be_read_again_for_as_long_as_decisions() -> None:
 def test_a_lane_may_write_in_transactions_and_keep_offsets(agent: str) -> None:
     found = [one for one in grants(Settings(prefix="t")) if one.agent == agent]
     group = next(one for one in found if one.resource == "group")
-    assert (group.name, group.prefixed) == ((f"t.{agent}.", True) if agent in MONITORS else (f"t.{agent}", False))
+    assert (group.name, group.prefixed) == ((f"t.{agent}.", True) if agent in OWN_GROUP else (f"t.{agent}", False))
     assert any(one.resource == "transactional-id" and one.name == f"t.{agent}." and one.prefixed for one in found)
     assert any(one.name == "t.snapshots" and "Write" in one.operations for one in found)
     assert any(one.name == "t.snapshots" and "Read" in one.operations for one in found)
 
 
-@pytest.mark.parametrize("agent", MONITORS)
+@pytest.mark.parametrize("agent", SEVERAL)
 def test_a_lane_with_several_inputs_reads_its_manifests_and_the_time(agent: str) -> None:
     reads = {one.name for one in grants(Settings(prefix="t")) if one.agent == agent and "Read" in one.operations}
     assert reads >= {"t.manifests", "t.ticks", "t.config", "t.snapshots"}

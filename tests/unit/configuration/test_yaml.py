@@ -101,7 +101,7 @@ colour: red
         "g.yaml:13:12: 'mon-fry' is no weekday; use mon, tue, wed, thu, fri, sat, sun or a range such as mon-fri",
         "g.yaml:16:18: ends before it starts; split a span that crosses midnight into two days",
         "g.yaml:17:1: unknown key 'colour'; known are: models, undeclared, duplicate_window, sources, calendars, "
-        "policies, monitors, escalation",
+        "policies, monitors, escalation, triage",
     ]
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from agents.configuration import Configuration
-from agents.events import EVENTS, Decision
+from agents.events import Decision
 from agents.examples import EXAMPLES
 from agents.frames import Reader
+from agents.people_events import ALL_EVENTS
 from agents.records import Plain
 from agents.schemas import CHANNELS, asyncapi, json_schemas, type_of
 from orchestration.cli import main
@@ -22,7 +23,7 @@ from tests.poison import CORPUS, GOOD
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = sorted((ROOT / "tests/golden/contract").glob("*.json"))
-BY_TYPE = {type_of(event): event for event in EVENTS}
+BY_TYPE = {type_of(event): event for event in ALL_EVENTS}
 
 
 def test_the_exported_schemas_are_current():

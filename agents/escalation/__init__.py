@@ -1,0 +1,1 @@
+"""Flags become incidents, people's answers become rulings."""

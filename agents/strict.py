@@ -1,0 +1,33 @@
+"""What every declared part of the configuration is made of: no misspelt key, durations as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+DAY_S = 86_400.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
+
+
+def _seconds(value: Any) -> Any:
+    """`90`, `'90s'`, `'5m'`, `'24h'`, `'2d'`, `'250ms'` as seconds."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        if not found:
+            raise ValueError(f"{value!r} is not a duration; write for example 30s, 5m, 24h or 2d")
+        return float(found[1]) * _UNITS[found[2]]
+    return value
+
+
+_SECONDS_SCHEMA = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]
+}
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(_SECONDS_SCHEMA)]
+
+
+class Strict(BaseModel):
+    """Immutable, and a misspelt key is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
