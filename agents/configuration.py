@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from datetime import date, time
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +23,7 @@ from pydantic import (
 
 from agents.escalation.declared import Escalation, Triage
 from agents.events import Digest, Effect, Mode, ModelVersion, Name, Severity
-from agents.strict import DAY_S, Seconds, Strict
+from agents.strict import DAY_S, Seconds, Strict, Zone
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PER = {"hour": 1.0, "day": 24.0, "week": 168.0, "month": 730.5, "year": 8766.0}  # hours
@@ -174,7 +173,7 @@ class Hours(Strict):
 class Calendar(Strict):
     """When business is open."""
 
-    zone: str
+    zone: Zone
     """IANA name, for example Asia/Taipei."""
     hours: dict[str, tuple[Hours, ...]]
     """By weekday (`mon` … `sun`, or a range such as `mon-fri`); a day not named is closed."""
@@ -183,15 +182,6 @@ class Calendar(Strict):
     closed: tuple[date, ...] = ()
     open: tuple[date, ...] = ()
     """Holidays or closed days on which business is open all the same, by that weekday's hours."""
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Berlin") from error
-        return value
 
     @field_validator("hours", mode="before")
     @classmethod

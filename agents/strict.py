@@ -1,11 +1,12 @@
-"""What every declared part of the configuration is made of: no misspelt key, durations as people write them."""
+"""What every declared part of the configuration is made of: no misspelt key, durations and zones as people write them."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 DAY_S = 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}
@@ -25,6 +26,18 @@ _SECONDS_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]
 }
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(_SECONDS_SCHEMA)]
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{value!r} is no IANA time zone; write for example Europe/Berlin") from error
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+"""An IANA time zone."""
 
 
 class Strict(BaseModel):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 
 from agents.dsse import parse_public
 from agents.events import Name, Severity
-from agents.strict import Seconds, Strict
+from agents.strict import Seconds, Strict, Zone
 
 Role = Literal["viewer", "reviewer", "author", "auditor", "admin"]
 Person = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._@-]*$")]
@@ -62,7 +62,7 @@ class OnCall(Strict):
     """When the first one's first turn began, with its zone."""
     turn: Literal["day", "week"] = "week"
     """Turns change at the wall-clock time of `start` in `zone`, also where clocks change."""
-    zone: str = "UTC"
+    zone: Zone = "UTC"
     overrides: tuple[Override, ...] = ()
 
     @field_validator("start")
