@@ -85,6 +85,25 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     """An existing Ray cluster; empty: a local one."""
 
+    console_host: str = "127.0.0.1"
+    """Address that the console listens on. Without an account it is loopback, whatever stands here."""
+    console_port: Annotated[int, Field(ge=1, le=65_535)] = 8088
+    console_hosts: str = ""
+    """Further `host` or `host:port`, comma-separated, under which the console is reached by https."""
+    console_tls_cert: Path | None = None
+    """PEM file of the console's certificate; empty: plain http, on loopback or behind a proxy."""
+    console_tls_key: Path | None = None
+    console_proxies: str = ""
+    """Addresses of trusted proxies, comma-separated; only they may say who somebody is, or where a request came from."""
+    console_proxy_header: str = ""
+    """Header in which these proxies name the signed-in person (`x-forwarded-user`); empty: none is believed."""
+    accounts: str = ""
+    """Database of accounts and sessions: an SQLAlchemy URL; empty: SQLite in `<data_dir>/console/accounts.db`."""
+    oidc_issuer: str = ""
+    """OpenID Connect: the provider's issuer URL, for example https://login.example.com; empty: none."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr | None = None
+
     @field_validator("data_dir", "keys_dir", mode="after")
     @classmethod
     def _home(cls, value: Path) -> Path:
