@@ -546,11 +546,16 @@ class DeliveryData(Frozen):
 
     notification: str
     channel: Name
-    outcome: Literal["sent", "retrying", "failed"]
-    """failed: given up; a dead channel is flagged, and the incident goes to another channel."""
-    attempts: Annotated[int, Field(ge=1)]
+    outcome: Literal["sent", "retrying", "failed", "skipped"]
+    """failed: given up; a dead channel is flagged, and the incident goes to another channel. skipped: never sent, because
+    it no longer mattered (the incident was resolved before it could go out)."""
+    attempts: Annotated[int, Field(ge=0)]
+    """0 for what was skipped."""
     detail: Text = ""
+    """What came back, without addresses and secrets."""
     took_ms: Milliseconds = 0
+    reference: str | None = None
+    """What the channel calls the message, where later ones of the incident answer it (Slack's `ts`)."""
 
 
 class Delivery(CloudEvent):
