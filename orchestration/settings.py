@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """OpenID Connect: the provider's issuer URL, for example https://login.example.com; empty: none."""
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr | None = None
+    read_model: SecretStr = SecretStr("")
+    """What pages and commands read: `postgresql+pg8000://…`; empty: SQLite in `<data_dir>/console`. It rebuilds itself."""
 
     @field_validator("data_dir", "keys_dir", mode="after")
     @classmethod

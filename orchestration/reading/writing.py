@@ -1,0 +1,187 @@
+"""Rows into tables, alike on SQLite and PostgreSQL: a batch's changes are gathered first, each row once, then written.
+
+Promise: a value that a database cannot hold is refused while its record is looked at (ValueError), so that a batch which
+reaches the database is written whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, case, delete
+from sqlalchemy.dialects import postgresql, sqlite
+
+Row = dict[str, Any]
+LARGEST = 2**63 - 1
+AT_ONCE = 500
+"""Rows of one statement, where the driver sends each statement by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A row to be there: new, or over what is there of the same key; columns that are not given stay."""
+
+    table: Table
+    row: Row
+
+    def __post_init__(self) -> None:
+        _check(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A row to be gone; `key` has all columns of the primary key."""
+
+    table: Table
+    key: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """All rows of a table that belong to something, anew."""
+
+    table: Table
+    owner: Row
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        for row in (self.owner, *self.rows):
+            _check(row)
+
+
+Step = Put | Remove | Replace
+
+
+@dataclass
+class Rows:
+    """A batch's changes; the later of two to the same row counts."""
+
+    _puts: dict[Table, dict[tuple[Any, ...], Row | None]] = field(default_factory=dict)
+    _replaced: dict[Table, dict[tuple[tuple[str, Any], ...], tuple[Row, ...]]] = field(default_factory=dict)
+    _added: dict[Table, tuple[dict[tuple[Any, ...], Row], Collection[str], Collection[str], Collection[str]]] = field(
+        default_factory=dict
+    )
+
+    def take(self, steps: Iterable[Step]) -> None:
+        """Gather the changes of one record."""
+        for step in steps:
+            if isinstance(step, Replace):
+                self._replaced.setdefault(step.table, {})[tuple(step.owner.items())] = step.rows
+                continue
+            row = step.row if isinstance(step, Put) else step.key
+            rows = self._puts.setdefault(step.table, {})
+            key = tuple(row[column.name] for column in step.table.primary_key)
+            rows[key] = {**(rows.get(key) or {}), **row} if isinstance(step, Put) else None
+
+    def add(
+        self,
+        table: Table,
+        rows: Iterable[Row],
+        *,
+        sums: Collection[str] = (),
+        least: Collection[str] = (),
+        greatest: Collection[str] = (),
+    ) -> None:
+        """Rows that are merged with those of the same key: sums are added, and the least and greatest values stay."""
+        merged = self._added.setdefault(table, ({}, sums, least, greatest))[0]
+        for row in rows:
+            key = tuple(row[column.name] for column in table.primary_key)
+            old = merged.get(key)
+            if old is None:
+                merged[key] = row
+                continue
+            for name in sums:
+                old[name] += row[name]
+            for name in least:
+                old[name] = min(old[name], row[name])
+            for name in greatest:
+                old[name] = max(old[name], row[name])
+
+    def write(self, connection: Connection) -> None:
+        """Write all of it."""
+        for table, rows in self._puts.items():
+            remove(connection, table, [key for key, row in rows.items() if row is None])
+            shapes: dict[tuple[str, ...], list[Row]] = {}
+            for row in rows.values():
+                if row is not None:
+                    shapes.setdefault(tuple(sorted(row)), []).append(row)
+            for alike in shapes.values():
+                put(connection, table, alike)
+        for table, owners in self._replaced.items():
+            for owner, replaced in owners.items():
+                connection.execute(delete(table).where(and_(*(table.c[name] == value for name, value in owner))))
+                put(connection, table, [{**dict(owner), **row} for row in replaced])
+        for table, (merged, sums, least, greatest) in self._added.items():
+            put(connection, table, list(merged.values()), sums=sums, least=least, greatest=greatest)
+
+
+def put(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    sums: Collection[str] = (),
+    least: Collection[str] = (),
+    greatest: Collection[str] = (),
+) -> None:
+    """Insert rows of one shape, or merge them into those of the same key. No key may come twice."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    changing = [name for name in rows[0] if name not in keys]
+    for part in _parts(connection, rows):
+        statement = _insert(connection, table) if part is rows else _insert(connection, table).values(part)
+        new = statement.excluded
+        merged: dict[str, Any] = {name: new[name] for name in changing}
+        merged |= {name: table.c[name] + new[name] for name in sums}
+        merged |= {name: case((new[name] < table.c[name], new[name]), else_=table.c[name]) for name in least}
+        merged |= {name: case((new[name] > table.c[name], new[name]), else_=table.c[name]) for name in greatest}
+        whole = (
+            statement.on_conflict_do_update(index_elements=keys, set_=merged)
+            if merged
+            else statement.on_conflict_do_nothing(index_elements=keys)
+        )
+        connection.execute(whole, part) if part is rows else connection.execute(whole)
+
+
+def remove(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> None:
+    """Delete rows by their primary keys."""
+    columns = list(table.primary_key)
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        if len(columns) == 1:
+            connection.execute(delete(table).where(columns[0].in_([key[0] for key in part])))
+            continue
+        groups: dict[tuple[Any, ...], list[Any]] = {}  # keys mostly differ in their last column alone: an offset
+        for *shared, last in part:
+            groups.setdefault(tuple(shared), []).append(last)
+        for some, lasts in groups.items():
+            same = [column == value for column, value in zip(columns, some, strict=False)]
+            connection.execute(delete(table).where(and_(*same, columns[-1].in_(lasts))))
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """Both dialects' INSERT … ON CONFLICT, which SQLAlchemy has in two classes of the same shape."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _parts(connection: Connection, rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+    """All rows at once where the driver takes many; else some hundred a statement."""
+    if connection.dialect.name != "postgresql":
+        yield rows
+        return
+    for start in range(0, len(rows), AT_ONCE):
+        yield list(rows[start : start + AT_ONCE])
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    """Mend what no text column may hold, and refuse what no number column can."""
+    for name, value in row.items():
+        if isinstance(value, str):
+            if "\x00" in value:
+                row[name] = value.replace("\x00", "\ufffd")  # type: ignore[index]  # rows are dictionaries
+            value.encode()  # a lone surrogate is a ValueError here
+        elif isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+            raise ValueError(f"{name} is too large a number: {value}")
