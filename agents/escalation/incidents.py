@@ -1,0 +1,152 @@
+"""One incident as the escalation lane remembers it: its last record, and what is needed to go on from there.
+
+Promise: all of it goes into a snapshot and comes back the same, and none of it grows without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from agents.escalation.case import Answers
+from agents.events import Severity
+from agents.people_events import IncidentData, Status
+
+MOST_KEYS = 500
+"""Dedup_keys of one incident; flags of more open another one of the same group."""
+MOST_MARKS = 64
+SEVERITIES = tuple(Severity)
+
+
+def rank(severity: Severity) -> int:
+    """0 for info up to 3 for critical."""
+    return SEVERITIES.index(severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where the flagged decisions of a partition ended at a time, and how many were held until there."""
+
+    end: int
+    held: int
+    """Since the incident began, in this partition."""
+    ms: int
+    """When the flag came: the clock of what came after the mark before starts here."""
+
+
+@dataclass(slots=True)
+class Live:
+    """An incident that is open, or was resolved a short while ago."""
+
+    data: IncidentData
+    number: int
+    """How many incidents there were before it."""
+    flagged: Severity
+    """The worst severity among its flags; triage may raise by one step from here."""
+    base_ms: int
+    """When its chain began to count."""
+    next_step: int = 0
+    """The step that comes next."""
+    repeated_ms: int = 0
+    """When its last step was told last."""
+    insisting: bool = False
+    """The chain goes on though somebody has acknowledged: a deadline came near or passed since."""
+    paused_ms: int | None = None
+    """Since when messages are muted by a silence or by a wider incident."""
+    warned: bool = False
+    """The statutory deadline was announced."""
+    lapsed: bool = False
+    """The statutory deadline has passed, and this was said."""
+    quiet_ms: int | None = None
+    """Since when no signal of it is a warning or an alarm; None where one is, or where it is of no monitor."""
+    monitors: tuple[str, ...] = ()
+    """Those of its keys that monitors raised."""
+    loud: tuple[str, ...] = ()
+    """Those of them whose signal is a warning or an alarm."""
+    reached: dict[str, list[str]] = field(default_factory=dict)
+    """Channel → people who were told by it; none where a room was."""
+    at_open: tuple[str, ...] = ()
+    """Teams that are told of an LLM's raise when their business opens."""
+    dirty: bool = False
+    """Something was counted since it was written."""
+    written_ms: int = 0
+    marks: dict[str, list[Mark]] = field(default_factory=dict)
+    """By partition of decisions: only held ones."""
+    covered: dict[str, int] = field(default_factory=dict)
+    """By partition: decisions before this offset were ruled on."""
+    answered: dict[str, list[int]] = field(default_factory=dict)
+    """By partition: single decisions that were ruled on beyond that."""
+    waits_since_ms: int | None = None
+    """Since when the first of its held decisions that nobody ruled on waits."""
+    answers: Answers = Answers()
+    """What pages showed, what waits for agreement, what was ruled."""
+    rulings: int = 0
+    """How many there were: the number of the next."""
+    triaged: tuple[int, int] = (-1, 0)
+    """Revision and rank (1: a model's) of the triage record that counts."""
+
+    @property
+    def open(self) -> bool:
+        """Neither resolved nor forgotten."""
+        return self.data.status is not Status.RESOLVED
+
+    @property
+    def muted(self) -> bool:
+        """Nobody is told of it for the time being."""
+        return self.paused_ms is not None
+
+    def hold(self, place: str, end: int, count: int, ms: int) -> None:
+        """Count held decisions of a partition up to `end`; marks beyond MOST_MARKS are thinned."""
+        marks = self.marks.setdefault(place, [])
+        total = (marks[-1].held if marks else 0) + count
+        marks.append(Mark(max(end, marks[-1].end if marks else 0), total, ms))
+        if len(marks) > MOST_MARKS:
+            self.marks[place] = [*marks[:-1:2], marks[-1]] if len(marks) % 2 else [*marks[1::2]]
+
+    def waiting(self) -> tuple[int, int | None]:
+        """How many held decisions nobody has ruled on, and since when the first of them waits.
+
+        Exact where answers cover what a page showed; between two marks it counts all of the later one as waiting.
+        """
+        left, since = 0, None
+        for place, marks in self.marks.items():
+            covered = self.covered.get(place, 0)
+            beyond = [mark for mark in marks if mark.end > covered]
+            if not beyond:
+                continue
+            before = marks[len(marks) - len(beyond) - 1].held if len(beyond) < len(marks) else 0
+            single = sum(offset >= covered for offset in self.answered.get(place, ()))
+            left += max(0, marks[-1].held - before - single)
+            since = beyond[0].ms if since is None else min(since, beyond[0].ms)
+        return left, since if left else None
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values, for a snapshot."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        found["data"] = self.data.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        found["flagged"] = self.flagged.value
+        found["marks"] = {place: [[one.end, one.held, one.ms] for one in marks] for place, marks in self.marks.items()}
+        found["answers"] = self.answers.model_dump(mode="json", exclude_defaults=True)
+        return found
+
+    @classmethod
+    def restored(cls, plain: Mapping[str, Any]) -> Live:
+        """From `plain`."""
+        found = dict(plain)
+        found["data"] = IncidentData.model_validate(found["data"])
+        found["flagged"] = Severity(found["flagged"])
+        found["marks"] = {place: [Mark(*one) for one in marks] for place, marks in found["marks"].items()}
+        found["answers"] = Answers.model_validate(found["answers"])
+        for name in ("monitors", "loud", "at_open", "triaged"):
+            found[name] = tuple(found[name])
+        return cls(**found)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What stays known of an incident that was resolved long ago."""
+
+    number: int
+    group: str
+    resolved_ms: int

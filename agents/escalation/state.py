@@ -1,0 +1,254 @@
+"""All that the escalation lane remembers: incidents, what they were, silences, stand-ins, and which answers were given.
+
+Promise: it follows from the lane's inputs alone; a snapshot of it in parts, each small, gives the same state again.
+`answers.check` reads it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from agents.escalation.grouping import Cause
+from agents.escalation.incidents import Closed, Live
+from agents.people_events import IncidentData, Matchers, OverrideData, SilenceData
+
+DAY_MS = 86_400_000
+WHOLE_MS = DAY_MS
+"""So long a resolved incident is remembered whole, to say what became of it to whoever answers late."""
+CLOSED_MS = 400 * DAY_MS
+"""So long its id, group and end are remembered: `previous` names it, and a late answer is told so."""
+ANSWERED_MS = 400 * DAY_MS
+"""So long the marks of reviews are: one that comes again is a repetition."""
+BUCKETS = 64
+SLICE = 300_000
+"""Characters of a bucket of incidents in one part of a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A silence that was set by a review; its id is the review's."""
+
+    id: str
+    by: str
+    data: SilenceData
+
+    def mutes(self, data: IncidentData, now_ms: int) -> bool:
+        """Whether it mutes messages of an incident at a moment."""
+        return self.data.starts_ms <= now_ms < self.data.ends_ms and matches(self.data.matchers, data)
+
+
+def matches(matchers: Matchers, data: IncidentData) -> bool:
+    """Every given field matches, and at least one is given; `team` matches the owner and those added."""
+    wanted = matchers.model_dump(exclude_none=True)
+    found: dict[str, Sequence[object]] = {
+        "cause": (data.cause,),
+        "model": (data.model,),
+        "version": (data.version,),
+        "segment": (data.segment,),
+        "team": (data.team, *data.teams),
+        "severity": (data.severity,),
+        "incident": (data.incident,),
+    }
+    return bool(wanted) and all(value in found[name] for name, value in wanted.items())
+
+
+@dataclass
+class State:
+    """What is known between two records."""
+
+    now_ms: int = -1
+    opened: int = 0
+    """How many incidents there were."""
+    live: dict[str, Live] = field(default_factory=dict)
+    """By incident: open ones, and those resolved within WHOLE_MS."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Group → its newest incident."""
+    closed: dict[str, Closed] = field(default_factory=dict)
+    """Incidents that are no longer in `live`."""
+    silences: dict[str, Silence] = field(default_factory=dict)
+    overrides: dict[str, list[OverrideData]] = field(default_factory=dict)
+    """By team, in the order in which they were accepted."""
+    dead: dict[str, str] = field(default_factory=dict)
+    """Channel → the open incident that says it is dead."""
+    reviews: dict[str, int] = field(default_factory=dict)
+    """Mark of a review that was really signed by whom it names (`case.mark_of`) → when it came."""
+    sequence: dict[str, int] = field(default_factory=dict)
+    """Evidence topic → the next `govern-seq`."""
+    load: Counter[str] = field(default_factory=Counter)
+    """Person → open incidents that are with them."""
+    touched: set[str] = field(default_factory=set)
+    """Incidents that changed since the last snapshot."""
+    days: set[int] = field(default_factory=set)
+    """Days whose part of `reviews` changed since then."""
+    closings: set[int] = field(default_factory=set)
+    """Days whose part of `closed` changed since then."""
+    slices: dict[str, int] = field(default_factory=dict)
+    """Part of a snapshot → in how many slices it was written last."""
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def find(self, incident: str | None) -> Live | None:
+        """The incident, open or resolved a short while ago."""
+        return self.live.get(incident or "")
+
+    def current(self, group: str) -> Live | None:
+        """The open incident of a group."""
+        found = self.live.get(self.groups.get(group, ""))
+        return found if found is not None and found.open else None
+
+    def known(self, incident: str) -> bool:
+        """Whether the id is taken."""
+        return incident in self.live or incident in self.closed
+
+    def silenced(self, data: IncidentData) -> Silence | None:
+        """The silence that mutes it now: the one that lasts longest."""
+        found = [one for one in self.silences.values() if one.mutes(data, self.now_ms)]
+        return max(found, key=lambda one: (one.data.ends_ms, one.id), default=None)
+
+    # -- changing -----------------------------------------------------------------------------------------------------
+
+    def gave(self, mark: str) -> None:
+        """Remember a review by its mark."""
+        self.reviews[mark] = self.now_ms
+        self.days.add(self.now_ms // DAY_MS)
+
+    def update(self, live: Live, **changes: Any) -> None:
+        """Change an incident's data."""
+        if live.open:
+            self.load.subtract(live.data.with_)
+        live.data = live.data.model_copy(update=changes)
+        if live.open:
+            self.load.update(live.data.with_)
+        self.touched.add(live.data.incident)
+
+    def add(self, live: Live) -> None:
+        """An incident that was opened just now."""
+        self.live[live.data.incident] = live
+        self.groups[live.data.group] = live.data.incident
+        self.opened += 1
+        self.load.update(live.data.with_)
+        self.touched.add(live.data.incident)
+
+    def forget(self) -> None:
+        """Let go of what is old by the clock."""
+        now = self.now_ms
+        for name, live in list(self.live.items()):
+            ended = live.data.resolved_ms
+            if not live.open and ended is not None and now - ended > WHOLE_MS:
+                self.closed[name] = Closed(live.number, live.data.group, ended)
+                self.closings.add(ended // DAY_MS)
+                self.touched.add(name)
+                del self.live[name]
+        for name, gone in list(self.closed.items()):
+            if now - gone.resolved_ms > CLOSED_MS:
+                self.closings.add(gone.resolved_ms // DAY_MS)
+                if self.groups.get(gone.group) == name:
+                    del self.groups[gone.group]
+                del self.closed[name]
+        for mark, given in list(self.reviews.items()):
+            if now - given > ANSWERED_MS:
+                self.days.add(given // DAY_MS)
+                del self.reviews[mark]
+        self.silences = {name: one for name, one in self.silences.items() if one.data.ends_ms > now}
+        self.overrides = {
+            team: kept
+            for team, those in self.overrides.items()
+            if (kept := [one for one in those if one.end_ms > now])
+        }
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def head(self) -> dict[str, Any]:
+        """What is small: silences, stand-ins, dead channels."""
+        return {
+            "silences": [
+                {"id": one.id, "by": one.by, "data": one.data.model_dump(mode="json", exclude_none=True)}
+                for one in self.silences.values()
+            ],
+            "overrides": {team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()},
+            "dead": dict(self.dead),
+            "opened": self.opened,
+        }
+
+    def parts(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Parts that changed since the last call, and parts that are gone."""
+        changed: dict[str, dict[str, Any]] = {}
+        removed: list[str] = []
+        for bucket in sorted({_bucket(name) for name in self.touched}):
+            inside = [self.live[name].plain() for name in self.live if _bucket(name) == bucket]
+            self._cut(f"incidents/{bucket}", inside, changed, removed)
+        for day in sorted(self.closings):
+            of_day = {
+                name: [one.number, one.group, one.resolved_ms]
+                for name, one in self.closed.items()
+                if one.resolved_ms // DAY_MS == day
+            }
+            self._cut(f"closed/{day}", of_day, changed, removed)
+        for day in sorted(self.days):
+            self._cut(
+                f"reviews/{day}",
+                {mark: given for mark, given in self.reviews.items() if given // DAY_MS == day},
+                changed,
+                removed,
+            )
+        self.touched.clear()
+        self.closings.clear()
+        self.days.clear()
+        return changed, removed
+
+    def _cut(self, part: str, content: Any, changed: dict[str, dict[str, Any]], removed: list[str]) -> None:
+        text = msgspec.json.encode(content).decode() if content else ""
+        pieces = [text[start : start + SLICE] for start in range(0, len(text), SLICE)]
+        changed.update({f"{part}/{number}": {"text": piece} for number, piece in enumerate(pieces)})
+        removed += [f"{part}/{number}" for number in range(len(pieces), self.slices.get(part, 0))]
+        self.slices[part] = len(pieces)
+
+    @classmethod
+    def restored(
+        cls, now_ms: int, sequence: Mapping[str, int], head: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
+    ) -> State:
+        """From a snapshot."""
+        state = cls(now_ms=now_ms, sequence=dict(sequence))
+        for one in head.get("silences", ()):
+            state.silences[one["id"]] = Silence(one["id"], one["by"], SilenceData.model_validate(one["data"]))
+        for team, those in head.get("overrides", {}).items():
+            state.overrides[team] = [OverrideData.model_validate(one) for one in those]
+        state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
+        for part, content in _joined(parts, state.slices):
+            kind = part.partition("/")[0]
+            if kind == "incidents":
+                for plain in content:
+                    live = Live.restored(plain)
+                    state.live[live.data.incident] = live
+            elif kind == "closed":
+                state.closed |= {name: Closed(*row) for name, row in content.items()}
+            else:
+                state.reviews |= content
+        state.live = dict(sorted(state.live.items(), key=lambda item: item[1].number))
+        for live in state.live.values():
+            state.load.update(live.data.with_ if live.open else ())
+        named = [(one.number, one.group, name) for name, one in state.closed.items()]
+        named += [(live.number, live.data.group, name) for name, live in state.live.items()]
+        state.groups = {group: name for _, group, name in sorted(named)}
+        return state
+
+
+def _bucket(incident: str) -> int:
+    return int.from_bytes(hashlib.sha256(incident.encode()).digest()[:2]) % BUCKETS
+
+
+def _joined(parts: Mapping[str, Mapping[str, Any]], slices: dict[str, int]) -> Iterator[tuple[str, Any]]:
+    texts: dict[str, list[tuple[int, str]]] = {}
+    for name, content in parts.items():
+        part, _, number = name.rpartition("/")
+        texts.setdefault(part, []).append((int(number), content["text"]))
+    for part in sorted(texts):
+        pieces = sorted(texts[part])
+        slices[part] = len(pieces)
+        yield part, msgspec.json.decode("".join(text for _, text in pieces))
