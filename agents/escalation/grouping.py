@@ -58,8 +58,8 @@ def incident_id(group: str, opening: str, taken: Callable[[str], bool]) -> str:
     """Eight letters and digits from the group and the id of what opened the incident; one that is taken gets another.
 
     >>> incident_id('["gap","credit"]', "f1", lambda one: False)
-    'kzdt-k60f'
-    >>> incident_id('["gap","credit"]', "f1", lambda one: one == "kzdt-k60f") == "kzdt-k60f"
+    's325-nrek'
+    >>> incident_id('["gap","credit"]', "f1", lambda one: one == "s325-nrek") == "s325-nrek"
     False
     """
     number = 0

@@ -5,23 +5,52 @@ Promise: all of it goes into a snapshot and comes back the same, and none of it 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from agents.escalation.case import Answers
+from agents.escalation.case import Case, Ended, Vote
+from agents.escalation.declared import Chain
 from agents.events import Severity
-from agents.people_events import IncidentData, Status
+from agents.people_events import IncidentData, Resolution, Status, Through, shown_digest
 
 MOST_KEYS = 500
 """Dedup_keys of one incident; flags of more open another one of the same group."""
 MOST_MARKS = 64
+MOST_SHOWN = 32
+"""States that an answer may be bound to and still be told what changed."""
 SEVERITIES = tuple(Severity)
 
 
 def rank(severity: Severity) -> int:
     """0 for info up to 3 for critical."""
     return SEVERITIES.index(severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A state of an incident that pages showed."""
+
+    digest: str
+    revision: int
+    fields: dict[str, Any]
+    """What is material, in short: of causes only how many, and no text from decisions."""
+
+    @classmethod
+    def of(cls, data: IncidentData) -> Shown:
+        """The present one."""
+        told = {
+            "status": "resolved" if data.status is Status.RESOLVED else "open",
+            "severity": data.severity.value,
+            "title": data.title,
+            "version": data.version,
+            "segment": data.segment,
+            "causes": len(data.keys),
+            "effect": data.effect.value if data.effect else None,
+            "team": data.team,
+        }
+        return cls(shown_digest(data), data.revision, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +108,9 @@ class Live:
     """By partition: single decisions that were ruled on beyond that."""
     waits_since_ms: int | None = None
     """Since when the first of its held decisions that nobody ruled on waits."""
-    answers: Answers = Answers()
-    """What pages showed, what waits for agreement, what was ruled."""
+    shown: list[Shown] = field(default_factory=list)
+    votes: tuple[Vote, ...] = ()
+    """Answers that wait for others to agree."""
     rulings: int = 0
     """How many there were: the number of the next."""
     triaged: tuple[int, int] = (-1, 0)
@@ -95,6 +125,16 @@ class Live:
     def muted(self) -> bool:
         """Nobody is told of it for the time being."""
         return self.paused_ms is not None
+
+    def note(self) -> None:
+        """Remember what pages show from now on."""
+        now = Shown.of(self.data)
+        if not self.shown or self.shown[-1].digest != now.digest:
+            self.shown = [*self.shown, now][-MOST_SHOWN:]
+
+    def case(self, chain: Chain) -> Case:
+        """As an answer meets it."""
+        return Case(self.data, chain, self.shown, self.votes, self.covered, self.answered, self.before)
 
     def hold(self, place: str, end: int, count: int, ms: int) -> None:
         """Count held decisions of a partition up to `end`; marks beyond MOST_MARKS are thinned."""
@@ -121,13 +161,28 @@ class Live:
             since = beyond[0].ms if since is None else min(since, beyond[0].ms)
         return left, since if left else None
 
+    def before(self, through: Through) -> int:
+        """How many held decisions before `through` nobody has ruled on; never fewer than there are."""
+        left = 0
+        for place, end in through.items():
+            marks, covered = self.marks.get(place, []), self.covered.get(place, 0)
+            ends = [mark.end for mark in marks]
+            last, first = bisect_left(ends, end), bisect_right(ends, covered)
+            if not marks or end <= covered:
+                continue
+            single = sum(covered <= offset < end for offset in self.answered.get(place, ()))
+            gone = marks[first - 1].held if first else 0
+            left += max(0, marks[min(last, len(marks) - 1)].held - gone - single)
+        return left
+
     def plain(self) -> dict[str, Any]:
         """JSON values, for a snapshot."""
         found = {one.name: getattr(self, one.name) for one in fields(self)}
         found["data"] = self.data.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         found["flagged"] = self.flagged.value
         found["marks"] = {place: [[one.end, one.held, one.ms] for one in marks] for place, marks in self.marks.items()}
-        found["answers"] = self.answers.model_dump(mode="json", exclude_defaults=True)
+        found["shown"] = [asdict(one) for one in self.shown]
+        found["votes"] = [one.plain() for one in self.votes]
         return found
 
     @classmethod
@@ -137,7 +192,8 @@ class Live:
         found["data"] = IncidentData.model_validate(found["data"])
         found["flagged"] = Severity(found["flagged"])
         found["marks"] = {place: [Mark(*one) for one in marks] for place, marks in found["marks"].items()}
-        found["answers"] = Answers.model_validate(found["answers"])
+        found["shown"] = [Shown(**one) for one in found["shown"]]
+        found["votes"] = tuple(Vote.restored(one) for one in found["votes"])
         for name in ("monitors", "loud", "at_open", "triaged"):
             found[name] = tuple(found[name])
         return cls(**found)
@@ -150,3 +206,9 @@ class Closed:
     number: int
     group: str
     resolved_ms: int
+    resolution: str | None = None
+    by: str | None = None
+
+    def ended(self) -> Ended:
+        """As a late answer meets it."""
+        return Ended(self.resolved_ms, Resolution(self.resolution) if self.resolution else None, self.by)

@@ -141,7 +141,8 @@ class State:
         for name, live in list(self.live.items()):
             ended = live.data.resolved_ms
             if not live.open and ended is not None and now - ended > WHOLE_MS:
-                self.closed[name] = Closed(live.number, live.data.group, ended)
+                resolution = live.data.resolution.value if live.data.resolution else None
+                self.closed[name] = Closed(live.number, live.data.group, ended, resolution, live.data.by)
                 self.closings.add(ended // DAY_MS)
                 self.touched.add(name)
                 del self.live[name]
@@ -157,9 +158,7 @@ class State:
                 del self.reviews[mark]
         self.silences = {name: one for name, one in self.silences.items() if one.data.ends_ms > now}
         self.overrides = {
-            team: kept
-            for team, those in self.overrides.items()
-            if (kept := [one for one in those if one.end_ms > now])
+            team: kept for team, those in self.overrides.items() if (kept := [one for one in those if one.end_ms > now])
         }
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
@@ -171,7 +170,9 @@ class State:
                 {"id": one.id, "by": one.by, "data": one.data.model_dump(mode="json", exclude_none=True)}
                 for one in self.silences.values()
             ],
-            "overrides": {team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()},
+            "overrides": {
+                team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()
+            },
             "dead": dict(self.dead),
             "opened": self.opened,
         }
@@ -185,7 +186,7 @@ class State:
             self._cut(f"incidents/{bucket}", inside, changed, removed)
         for day in sorted(self.closings):
             of_day = {
-                name: [one.number, one.group, one.resolved_ms]
+                name: [one.number, one.group, one.resolved_ms, one.resolution, one.by]
                 for name, one in self.closed.items()
                 if one.resolved_ms // DAY_MS == day
             }
