@@ -135,12 +135,12 @@ def _tightened(
     best, most = None, 0.0
     for number in numbers:
         saved, lost = _effect(one, number, earlier, values)
-        if lost.n and lost.upper <= terms.lose / 2 and saved.value > most:  # half: what just fits here fails there
+        if lost.n and lost.value <= terms.lose / 10 and saved.value > most:  # what just fits here would fail there
             best, most = number, saved.value
     if best is None:
         return None
     saved, lost = _effect(one, best, later, _values(later, one.column))
-    if not saved.n or not lost.n or saved.lower <= 0 or lost.upper > terms.lose:
+    if not saved.n or not lost.n or lost.upper > terms.lose or saved.lower <= lost.upper:  # else it tells nothing apart
         return None
     text = rule.condition.text
     return Proposal(
