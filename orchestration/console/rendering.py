@@ -87,7 +87,7 @@ def viewer_at(request: Request) -> Viewer:
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page. Beside `values` each template has `viewer`, `csrf`, `told` (what became of the answer that the address names,
-    see answering.py; None: nothing), `path`, `prefix`, `now_ms` and the function `static(name)`.
+    see answering.py; None: nothing), `path`, `prefix`, `now_ms`, `theme` (the colours that were chosen) and the function `static(name)`.
     """
     parts, viewer = parts_of(request), viewer_at(request)
     made: Environment = request.app.state.environment
@@ -99,6 +99,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
             "path": request.url.path,
             "prefix": parts.settings.prefix,
             "now_ms": parts.clock(),
+            "theme": request.cookies.get("theme", ""),
             **values,
         }
     )

@@ -1,0 +1,535 @@
+"""What each page shows, as plain frozen data: templates read these and nothing else, so a page is tested without a database.
+
+Times are ms since 1970 UTC, null where there is none; texts are unescaped (templates escape all of them). Whether the viewer
+may see something was decided before it got here: a view holds only what may be shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from orchestration.console.charts import Chart
+
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One value that a filter can take."""
+
+    value: str
+    words: str
+    chosen: bool = False
+    url: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of a list: a select of the form."""
+
+    name: str
+    label: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """Where one is in a long list; an empty url: no such page."""
+
+    words: str
+    previous: str = ""
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An incident in a list."""
+
+    id: str
+    title: str
+    severity: str
+    status: str
+    opened_ms: int
+    count: int
+    waiting: int = 0
+    """Held decisions that wait now."""
+    resolution: str | None = None
+    model: str | None = None
+    version: str | None = None
+    segment: str | None = None
+    team: str | None = None
+    people: tuple[str, ...] = ()
+    """Names of those whom it is with."""
+    mine: bool = False
+    deadline_ms: int | None = None
+    at_deadline: str = ""
+    """What then happens, in words."""
+    statutory: bool = False
+    """The deadline is the law's."""
+    silenced: bool = False
+    inhibited_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What waits."""
+
+    said: str
+    """One sentence: how much waits, and for whom."""
+    tabs: tuple[Choice, ...]
+    filters: tuple[Filter, ...]
+    rows: tuple[Row, ...]
+    pager: Pager
+    filtered: bool = False
+    """Something was filtered away, so that an empty list is no quiet."""
+    quiet: tuple[str, ...] = ()
+    """What quiet means now: sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that triage knows."""
+
+    id: str
+    text: str
+    kind: str = ""
+    source: str = ""
+    source_url: str = ""
+    cited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Triage: what a reviewer is told, by whom, and on what grounds."""
+
+    sentences: str
+    cause: str
+    """In words."""
+    advice: str
+    by_model: str = ""
+    """Name of the model that wrote it; empty: it was put together from the facts by rules."""
+    cause_text: str = ""
+    advice_text: str = ""
+    questions: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    checks: tuple[tuple[str, bool, str], ...] = ()
+    """(check, passed, detail)."""
+    instead: str = ""
+    """Why the rules' summary stands although a model was asked."""
+    at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A decision that an incident holds, in its list."""
+
+    position: str
+    """`<topic>/<partition>/<offset>`."""
+    url: str
+    at_ms: int | None
+    reason: str = ""
+    opened: bool = False
+    """This person opened it."""
+    ended: str = ""
+    """How it ended, in words; empty: it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The decisions that an incident holds, a page of them."""
+
+    waiting: int
+    ended: int
+    opened: int
+    rows: tuple[HeldRow, ...]
+    pager: Pager
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An incident like this one."""
+
+    id: str
+    url: str
+    title: str
+    likeness: float
+    outcome: str = ""
+    reason: str = ""
+    """Empty url: of a team whose incidents this viewer is not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the timeline."""
+
+    at_ms: int
+    said: str
+    by: str = ""
+    late_ms: int = 0
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One answer, and what it does."""
+
+    action: str
+    """As the API says it: approve, edit, reject, respond."""
+    words: str
+    """The consequence, in the model's own words."""
+    effect: str
+    """What happens to the decisions, in a short clause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What one answer to many decisions needs."""
+
+    limit: int
+    sample: int
+    opened: int
+    """Of the sample, by this person."""
+    links: tuple[tuple[str, str, bool], ...]
+    """The random sample to open: (words, url, opened)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The answer form. Everything hidden is what the page showed, so that the answer is bound to it."""
+
+    action: str
+    hidden: Pairs
+    buttons: tuple[Button, ...]
+    covers: str
+    """`412 decisions held until now`."""
+    labels: tuple[str, ...] = ()
+    """Labels that the result can be changed to; empty with `edit` among the buttons: free text."""
+    edit: Button | None = None
+    ask: Button | None = None
+    bulk: Bulk | None = None
+    quorum: str = ""
+    """Who else must agree, and who has; empty: one person's word is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A single button with its form: take it, hand it back, resolve it."""
+
+    action: str
+    words: str
+    hidden: Pairs = ()
+    reason: bool = False
+    """Whether it needs a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """One incident on one page."""
+
+    row: Row
+    reason: str
+    """The rule's or monitor's own words."""
+    facts: Pairs
+    told: Told | None
+    charts: tuple[Chart, ...]
+    held: Held | None
+    similar: tuple[Past, ...]
+    timeline: tuple[Event, ...]
+    form: Form | None
+    cannot: str = ""
+    """Why this viewer cannot answer; empty with a form, or where nothing is to be answered."""
+    acts: tuple[Act, ...] = ()
+    previous: str | None = None
+    statutory_ms: int | None = None
+    proposal: str = ""
+    ruling: str = ""
+    """How it was ruled, in a sentence."""
+    acknowledged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A rule's word on a decision."""
+
+    rule: str
+    effect: str
+    text: str
+    applied: bool = True
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """One decision on one page, to read and to print."""
+
+    title: str
+    position: str
+    outcome: str
+    """Where it stands, in a sentence."""
+    effect: str
+    """allow, log, hold or block: how it stands now."""
+    about: Pairs
+    inputs: Pairs
+    output: Pairs
+    texts: Pairs
+    """Free text (prompt, generated text): shown as it is, set apart as text from outside."""
+    hidden: str
+    """What is not shown, and why; empty: everything is."""
+    judged: tuple[Judged, ...]
+    seen: tuple[Event, ...]
+    out: tuple[Event, ...]
+    proof: Pairs
+    commands: Pairs
+    """(what for, command)."""
+    incidents: tuple[tuple[str, str], ...] = ()
+    """(title, url) of those that hold it."""
+    edited: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """What a monitor says now."""
+
+    monitor: str
+    about: str
+    """Group or segment; empty: all of the traffic."""
+    metric: str
+    status: str
+    estimate: str
+    """With its interval."""
+    n: str
+    strength: str
+    since_ms: int | None = None
+    text: str = ""
+    trend: Markup | str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionHealth:
+    """A model's version at a glance."""
+
+    version: str
+    worst: str
+    said: str
+    first_ms: int | None
+    last_ms: int | None
+    counts: tuple[tuple[str, str, int], ...]
+    """(effect, words, decisions), since it was first seen."""
+    signals: tuple[SignalRow, ...]
+    fine: int = 0
+    """Signals that are fine and left out of `signals`."""
+    rest: tuple[SignalRow, ...] = ()
+    declared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHealth:
+    """A model with its versions, the newest first."""
+
+    name: str
+    mode: str
+    said: str
+    lag: str
+    versions: tuple[VersionHealth, ...]
+    orders: tuple[str, ...] = ()
+    """Safeguards in force, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsView:
+    """Health of everything that decides."""
+
+    models: tuple[ModelHealth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Verdicts of one effect over time."""
+
+    effect: str
+    words: str
+    per_second: float
+    total: int
+    line: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One model's verdicts now."""
+
+    model: str
+    mode: str
+    streams: tuple[Stream, ...]
+    last_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """What goes through now."""
+
+    window: str
+    flows: tuple[Flow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A rule and how often it was found."""
+
+    id: str
+    when: str
+    effect: str
+    severity: str
+    team: str
+    reason: str
+    day: int
+    week: int
+    unknown: int = 0
+    """Of the week's, those where it could not be evaluated."""
+    last_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A file of rules."""
+
+    name: str
+    description: str
+    mode: str
+    match: str
+    rules: tuple[RuleRow, ...]
+    changed_ms: int | None = None
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesView:
+    """The rules in force."""
+
+    policies: tuple[PolicyRow, ...]
+    digest: str = ""
+    applied_ms: int | None = None
+    applied_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """An evidence log's newest signed head."""
+
+    origin: str
+    size: int
+    at_ms: int | None
+    root: str
+    published: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """What an outsider can check."""
+
+    logs: tuple[LogRow, ...]
+    anchor: str
+    """Where checkpoints are published, in a sentence."""
+    verifier: str
+    """The public key, or where it is found."""
+    commands: Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceRow:
+    """A silence."""
+
+    id: str
+    what: str
+    by: str
+    comment: str
+    starts_ms: int
+    ends_ms: int
+    active: bool
+    end: Act | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SilencesView:
+    """What is muted."""
+
+    rows: tuple[SilenceRow, ...]
+    past: tuple[SilenceRow, ...]
+    action: str = ""
+    """Where the form posts; empty: the viewer may not add any."""
+    causes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    cannot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """Somebody of a team."""
+
+    name: str
+    roles: str
+    open: int = 0
+    """Open incidents that are with this person."""
+    on_call: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRow:
+    """A team and who is on call."""
+
+    name: str
+    people: tuple[Colleague, ...]
+    now: str = ""
+    until_ms: int | None = None
+    then: str = ""
+    hours: str = ""
+    """Whether its calendar is open, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleView:
+    """Who answers."""
+
+    teams: tuple[TeamRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatRow:
+    """Figures of one rule or monitor, ready to show."""
+
+    name: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatBlock:
+    """A table of figures."""
+
+    title: str
+    said: str
+    head: tuple[str, ...]
+    rows: tuple[StatRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsView:
+    """How the watching itself does."""
+
+    window: str
+    windows: tuple[Choice, ...]
+    figures: tuple[tuple[str, str, str], ...]
+    """(name, figure, note)."""
+    blocks: tuple[StatBlock, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class BlindView:
+    """One released decision, offered for a blind judgement."""
+
+    decision: DecisionView | None
+    form: Form | None
+    said: str

@@ -1,0 +1,282 @@
+"""How pages say figures and times: the same everywhere, short enough for a phone, exact enough to act on.
+
+Times are UTC with the zone named; what is relative carries the absolute time beside it. Nothing here is HTML but the `<time>`
+elements, whose text is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from agents.events import SignalData
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+YEAR = 365.25 * DAY
+SOON = HOUR
+"""A deadline nearer than this is marked."""
+
+STATUSES = {"triggered": "nobody has taken it", "acknowledged": "somebody is on it", "resolved": "resolved"}
+RESOLUTIONS = {
+    "approved": "went out",
+    "edited": "changed, then went out",
+    "rejected": "withheld",
+    "responded": "asked back",
+    "expired": "the deadline passed",
+    "cancelled": "closed without an answer",
+}
+EFFECTS = {"allow": "goes out", "log": "goes out, flagged", "hold": "held for a person", "block": "withheld"}
+MODES = {
+    "gate": "in the path",
+    "observe": "beside the path: says what would have happened",
+    "enforce": "applied",
+    "audit": "recorded, not applied",
+    "disabled": "switched off",
+}
+CAUSES = {
+    "bias": "unequal treatment of a group",
+    "data_drift": "inputs that changed",
+    "model_change": "a change of the model",
+    "misuse": "use that was not agreed",
+    "data_quality": "faulty data",
+    "operations": "a fault in operation",
+    "attack": "an attack",
+    "policy_too_strict": "a rule that is too strict",
+    "single_case": "a single case",
+    "unknown": "not known yet",
+}
+ADVICE = {
+    "review_held": "Review the held decisions one by one",
+    "approve_held": "Let the held decisions go out",
+    "reject_held": "Withhold the held decisions",
+    "quarantine_version": "Hold every decision of this version",
+    "fall_back": "Fall back to the earlier way of deciding",
+    "pause_caller": "Pause the caller",
+    "fix_data": "Mend the data",
+    "tune_rule": "Tune the rule",
+    "investigate": "Investigate",
+    "watch": "Watch; nothing else now",
+}
+SIGNALS = {"none": "nothing yet", "insufficient": "too few yet", "ok": "fine", "warn": "warning", "alarm": "alarm"}
+METRICS = {
+    "impact_ratio": "approval-rate ratio",
+    "selection_rate": "approval rate",
+    "difference": "difference of rates",
+    "psi": "shift of the inputs (PSI)",
+    "residual": "difference from the reference version",
+    "rate_ratio": "calls, against the usual",
+    "flip_rate": "share of answers that changed",
+    "calibration_error": "error of the stated probabilities",
+    "label_coverage": "share of decisions whose outcome is known",
+}
+ROLES = {
+    "viewer": "sees",
+    "reviewer": "answers",
+    "author": "proposes changes",
+    "auditor": "sees the evidence",
+    "admin": "manages accounts",
+}
+
+
+def count(value: float | None) -> str:
+    """Whole numbers with thousands marked.
+
+    >>> count(50000)
+    '50,000'
+    """
+    return "—" if value is None else f"{value:,.0f}"
+
+
+def several(value: int, one: str, many: str) -> str:
+    """A number with its noun.
+
+    >>> several(1, "decision", "decisions"), several(412, "decision", "decisions")
+    ('1 decision', '412 decisions')
+    """
+    return f"{count(value)} {one if value == 1 else many}"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure to so many significant digits.
+
+    >>> figure(0.61234), figure(1250.0), figure(None)
+    ('0.612', '1,250', '—')
+    """
+    if value is None:
+        return "—"
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def share(value: float | None) -> str:
+    """A share of one as per cent.
+
+    >>> share(0.3124)
+    '31.2 %'
+    """
+    return "—" if value is None else f"{100 * value:.1f} %"
+
+
+def duration(ms: float) -> str:
+    """How long, in at most two units.
+
+    >>> duration(4_320_000), duration(45_000), duration(200_000_000)
+    ('1 h 12 min', '45 s', '2 days 7 h')
+    """
+    ms = max(ms, 0)
+    if ms < MINUTE:
+        return f"{ms / SECOND:.0f} s"
+    if ms < HOUR:
+        return f"{ms // MINUTE:.0f} min"
+    if ms < DAY:
+        minutes = ms % HOUR // MINUTE
+        return f"{ms // HOUR:.0f} h" + (f" {minutes:.0f} min" if minutes else "")
+    days, hours = ms // DAY, ms % DAY // HOUR
+    if days >= 60:
+        return several(int(days), "day", "days")
+    return several(int(days), "day", "days") + (f" {hours:.0f} h" if hours and days < 7 else "")
+
+
+def stamp(ms: float) -> str:
+    """The absolute time, with its zone.
+
+    >>> stamp(1_772_442_843_120)
+    '2 Mar 2026, 09:14:03 UTC'
+    """
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
+
+
+def clock(ms: float, now_ms: float) -> str:
+    """The absolute time as short as it can be read without doubt: the day only where it is not today's.
+
+    >>> clock(1_772_442_843_120, 1_772_443_000_000), clock(1_772_442_843_120, 1_772_643_000_000)
+    ('09:14 UTC', '2 Mar, 09:14 UTC')
+    """
+    at, now = datetime.fromtimestamp(ms / 1000, UTC), datetime.fromtimestamp(now_ms / 1000, UTC)
+    if at.date() == now.date():
+        return f"{at:%H:%M} UTC"
+    year = "" if at.year == now.year else f" {at.year}"
+    return f"{at.day} {at:%b}{year}, {at:%H:%M} UTC"
+
+
+def relative(ms: float, now_ms: float) -> str:
+    """`4 min ago`, `in 2 h`, `just now`."""
+    away = now_ms - ms
+    if abs(away) < 5 * SECOND:
+        return "just now"
+    return f"{duration(away)} ago" if away > 0 else f"in {duration(-away)}"
+
+
+def strength(e_value: float | None, unit: str | None) -> str:
+    """How rarely chance alone goes so far: in decisions, or in the time that people live in.
+
+    >>> strength(12_000, "decisions"), strength(40 * YEAR, "ms"), strength(0.4, "decisions")
+    ('1 in 12,000 decisions', 'once in 40 years', 'none')
+    """
+    if e_value is None:
+        return "—"
+    if e_value < 2:
+        return "none"
+    if unit == "ms":
+        return f"once in {_span(e_value)}"
+    return f"1 in {_about(e_value)}" + (" decisions" if unit == "decisions" else "")
+
+
+def _span(ms: float) -> str:
+    for size, one, many in ((YEAR, "year", "years"), (DAY, "day", "days"), (HOUR, "hour", "hours")):
+        if ms >= 1.5 * size:
+            return f"{_about(ms / size)} {many}"
+        if ms >= size:
+            return one
+    return "minutes" if ms >= MINUTE else "seconds"
+
+
+def _about(value: float) -> str:
+    """To two significant digits above a hundred: more would be no more sure."""
+    if value >= 1e15:
+        return "more than 10¹⁵"
+    if value >= 1e6:
+        for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+            if value >= size:
+                return f"{figure(value / size, 2)} {word}"
+    if value >= 100:
+        digits = len(str(int(value))) - 2
+        value = round(value / 10**digits) * 10**digits
+    return f"{value:,.0f}"
+
+
+def interval(signal: SignalData) -> str:
+    """`0.61 (0.52 to 0.69)`."""
+    if signal.estimate is None:
+        return "—"
+    if signal.lower is None or signal.upper is None:
+        return figure(signal.estimate)
+    return f"{figure(signal.estimate)} ({figure(signal.lower)} to {figure(signal.upper)})"
+
+
+def cause_words(cause: str) -> str:
+    """A cause as it is spoken of: `lending/large-limit` is a rule, `approval_gap` a monitor's name."""
+    kind, _, name = cause.partition("/")
+    if kind == "record":
+        return {"malformed": "malformed records", "undeclared": "undeclared models", "conflict": "conflicting records"}.get(
+            name, name
+        )
+    if kind == "safeguard":
+        return f"safeguard {name}"
+    return f"rule {cause}" if name else f"monitor {cause}"
+
+
+def pretty(value: Any) -> str:
+    """A value of a decision as text: no quotes around words, no exponents for people's money."""
+    if value is None:
+        return "not given"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _time(ms: float, text: str, kind: str = "") -> Markup:
+    at = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    name = f' class="{escape(kind)}"' if kind else ""
+    return Markup(f'<time{name} datetime="{at}" title="{escape(stamp(ms))}">{escape(text)}</time>')
+
+
+@pass_context
+def when(context: Context, ms: int | None, both: bool = False) -> Markup:
+    """A moment as `<time>`: relative, the absolute time in its title; `both` writes it out as well."""
+    if ms is None:
+        return Markup("—")
+    now = context["now_ms"]
+    text = relative(ms, now)
+    return _time(ms, f"{text}, {clock(ms, now)}" if both else text)
+
+
+@pass_context
+def at(context: Context, ms: int | None) -> Markup:
+    """A moment as `<time>`, absolute."""
+    return Markup("—") if ms is None else _time(ms, clock(ms, context["now_ms"]))
+
+
+@pass_context
+def left(context: Context, ms: int | None) -> Markup:
+    """What is left until a deadline, as `<time>`; marked from an hour before it, in words and by class."""
+    if ms is None:
+        return Markup("no deadline")
+    away = ms - context["now_ms"]
+    if away < 0:
+        return _time(ms, f"{duration(-away)} overdue", "deadline past")
+    return _time(ms, f"{duration(away)} left", "deadline soon" if away < SOON else "deadline")

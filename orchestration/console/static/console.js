@@ -1,0 +1,65 @@
+// The console's only script: when the server says that something changed, parts of the page marked data-live are read again
+// and put in place. Without it every page works the same and is as fresh as its last load.
+"use strict";
+(() => {
+  const main = document.getElementById("main");
+  const follow = main && main.dataset.follow;
+  if (!follow || !window.EventSource || !window.fetch) return;
+  const state = document.getElementById("live-state");
+  const note = document.querySelector("[data-changed-note]");
+  let busy = false, again = false, waiting = 0, source;
+
+  const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
+
+  const untouched = (place) => !place.contains(document.activeElement) || document.activeElement === main;
+
+  const keepOpen = (before, after) => {
+    const was = before.querySelectorAll("details");
+    after.querySelectorAll("details").forEach((one, number) => { if (was[number]) one.open = was[number].open; });
+  };
+
+  async function refresh() {
+    if (busy) { again = true; return; }
+    busy = true;
+    try {
+      const answer = await fetch(location.href, { headers: { "x-live": "1" }, credentials: "same-origin" });
+      if (answer.redirected || answer.status === 401) { location.reload(); return; }
+      if (!answer.ok) return;
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.querySelectorAll("[data-live]").forEach((place) => {
+        const fresh = next.querySelector('[data-live="' + place.dataset.live + '"]');
+        if (!fresh) return;
+        keepOpen(place, fresh);
+        if (fresh.innerHTML === place.innerHTML || !untouched(place)) return;
+        place.innerHTML = fresh.innerHTML;
+      });
+    } catch (problem) {
+      say("The page could not be refreshed; it tries again.");
+    } finally {
+      busy = false;
+      if (again) { again = false; refresh(); }
+    }
+  }
+
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(refresh, 150); };
+
+  function listen() {
+    source = new EventSource("/events?follow=" + encodeURIComponent(follow));
+    source.addEventListener("open", () => say("Live."));
+    source.addEventListener("changed", (event) => {
+      if (note && event.data === "material") note.hidden = false;
+      soon();
+    });
+    source.addEventListener("time", soon);
+    source.addEventListener("over", () => { source.close(); location.reload(); });
+    source.addEventListener("error", () => say("Not live: the connection was lost. It tries again."));
+  }
+
+  listen();
+  window.addEventListener("pageshow", (event) => { if (event.persisted) { source.close(); listen(); refresh(); } });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector("details.menu[open]");
+    if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+})();
