@@ -62,7 +62,8 @@ class Database:
             schema = connection.get_execution_options().get("schema_translate_map", {}).get(None)
             if not inspect(connection).has_table(meta.name, schema=schema):
                 return {}
-            return {name: value for name, value in connection.execute(select(meta.c.name, meta.c.value)).tuples()}
+            rows = connection.execute(select(meta.c.name, meta.c.value))
+            return {str(name): str(value) for name, value in rows}
 
     def prepare(self, facts: dict[str, str]) -> bool:
         """Make the tables, for these facts; False where what was there was made for others and had to be dropped."""

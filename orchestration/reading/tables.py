@@ -132,6 +132,7 @@ reviews = Table(
     metadata,
     _key("partition", Integer),
     _key("offset", BigInteger),
+    Column("position", Text, nullable=False),
     Column("id", Text, nullable=False),
     _time("time_ms", nullable=False),
     Column("action", Text, nullable=False),
@@ -148,7 +149,8 @@ reviews = Table(
     Index("reviews_id", "id"),
     Index("reviews_action", "action"),
 )
-"""What was answered, whether or not it took effect. `items`: how many were named; null: all up to `through`."""
+"""What was answered, whether or not it took effect. `position`: `<topic>/<partition>/<offset>`; `items`: how many decisions
+were named; null: all up to `through`."""
 
 rulings = Table(
     "rulings",
@@ -278,8 +280,11 @@ held_causes = Table(
     _key("topic"),
     _key("partition", Integer),
     _key("offset", BigInteger),
+    Column("resolution", Text),
+    Index("held_causes_waiting", "key", "resolution", "topic", "partition", "offset"),
+    Index("held_causes_decision", "topic", "partition", "offset"),
 )
-"""One row for each reason that holds a decision, as a dedup_key: joins `incident_keys`."""
+"""One row for each reason that holds a decision, as a dedup_key: joins `incident_keys`. `resolution` as in `held`."""
 
 waiting = Table(
     "waiting",
