@@ -8,7 +8,7 @@ be a whole CloudEvent, and is checked as one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -21,13 +21,20 @@ _ATTRIBUTE = "ce_"
 _TYPE = "content-type"
 
 
-def check_record(record: Record) -> None:
-    """Raise Malformed for a forged header or an over-long key."""
+def check_record(record: Record, sealed: Callable[[Record], object] | None = None) -> None:
+    """Raise Malformed for a forged header or an over-long key.
+
+    `sealed` looks at a record that has headers of ours: only an amended decision of our own making may (policy/edits.py).
+    """
+    ours = False
     for name, _ in record.headers:
         if not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name):
             raise Malformed("a header's name is not UTF-8", "bad-header-name")
-        if name.lower().startswith(OWN_HEADERS):
-            raise Malformed(f"a producer's record must not have headers that start with `{OWN_HEADERS}`", "own-header")
+        ours = ours or name.lower().startswith(OWN_HEADERS)
+    if ours and sealed is None:
+        raise Malformed(f"a producer's record must not have headers that start with `{OWN_HEADERS}`", "own-header")
+    if ours and sealed is not None:
+        sealed(record)
     if record.key is not None and len(record.key) > KEY_LIMIT:
         raise Malformed(f"the key is longer than {KEY_LIMIT} bytes", "key-too-large")
 

@@ -7,7 +7,7 @@ decoding.py, envelope.py and sources.py.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -33,7 +33,7 @@ from agents.decoding import (
 from agents.envelope import STRUCTURED, attributes, binary_headers, check_record, envelope_document, structured
 from agents.errors import Malformed, Poison, Undeclared
 from agents.events import Kind
-from agents.records import Header, Record
+from agents.records import OWN_HEADERS, Header, Record
 from agents.refusals import refusal
 from agents.sources import SourceMapping
 from agents.timestamps import milliseconds
@@ -88,17 +88,29 @@ class Batch:
     """Hashes of the decision's bytes; equal within this process for equal bytes, meaningless outside."""
     faults: dict[int, Fault] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
+    answered: dict[int, Sequence[str]] = field(default_factory=dict)
+    """Rows of amended decisions: the rules that a person answered by them."""
+
+
+Sealed = Callable[[Record], Sequence[str]]
+"""The rules that an amended decision answers; raises Malformed where a header of ours is not ours (policy/edits.py)."""
 
 
 class Reader:
     """Reads records by one configuration; `columns` are those that frames shall have (None: all).
 
+    Without `sealed` any record with a header of ours is malformed, amended decisions too.
     Raises Misconfigured where a `source:` of the configuration cannot work.
     """
 
     def __init__(
-        self, configuration: Configuration, columns: Collection[str] | None = None, value_limit: int = VALUE_LIMIT
+        self,
+        configuration: Configuration,
+        columns: Collection[str] | None = None,
+        value_limit: int = VALUE_LIMIT,
+        sealed: Sealed | None = None,
     ) -> None:
+        self._sealed = sealed
         self._contracts = {name: Contract(name, model) for name, model in configuration.models.items()}
         self._stand_in: Contract | None = None
         if configuration.undeclared is not None:
@@ -114,8 +126,9 @@ class Reader:
 
     def read(self, records: Sequence[Record]) -> Batch:
         """Every record as a row of a group or as a fault."""
-        values, fingerprints = self._documents(records)
-        batch = Batch([None] * len(records), fingerprints)
+        answered: dict[int, Sequence[str]] = {}
+        values, fingerprints = self._documents(records, answered)
+        batch = Batch([None] * len(records), fingerprints, answered=answered)
         broker = np.array([record.timestamp for record in records], dtype=np.int64)
         harvests: dict[Contract, Harvest] = {}
         late: list[int] = []
@@ -167,14 +180,21 @@ class Reader:
         event = harvest.event_times(np.array([record.timestamp], dtype=np.int64))
         return harvest.values(record, int(event[0]))
 
-    def _documents(self, records: Sequence[Record]) -> tuple[list[bytes], list[int]]:
-        """Each record as a structured document (empty where it cannot be one), and the fingerprints."""
+    def _documents(
+        self, records: Sequence[Record], answered: dict[int, Sequence[str]] | None = None
+    ) -> tuple[list[bytes], list[int]]:
+        """Each record as a structured document (empty where it cannot be one), and the fingerprints.
+
+        `answered` takes what amended decisions say.
+        """
         values = [record.value or b"" for record in records]
         fingerprints = list(map(hash, values))
         for row in self._unusual(records):
             fingerprints[row] = self._fingerprint(records[row], fingerprints[row])
             try:
                 values[row] = self._document(records[row])
+                if answered is not None and self._sealed is not None and _is_ours(records[row]):
+                    answered[row] = self._sealed(records[row])
             except Malformed:
                 values[row] = b""
         return values, fingerprints
@@ -192,7 +212,7 @@ class Reader:
 
     def _document(self, record: Record) -> bytes:
         """The record as a structured document; raises Malformed where it cannot be one."""
-        check_record(record)
+        check_record(record, self._sealed)
         mapping = self._mappings.get(record.topic)
         if mapping is not None:
             return mapping.translate(record)
@@ -344,13 +364,17 @@ class Reader:
     def _identity(self, record: Record) -> str | None:
         """The identity of a record whose envelope can be read, whatever is wrong with its data."""
         try:
-            check_record(record)
+            check_record(record, self._sealed)
             found = None if record.topic in self._mappings else attributes(record.headers)
             value = self._document(record) if found is None else envelope_document(found)
             one = identity_of(check_value(value, max(self._limit, len(value))))
         except (Malformed, *FAILURES):
             return None
         return None if CONTROLS.search(one.source + one.id) else f"{one.source}\0{one.id}"
+
+
+def _is_ours(record: Record) -> bool:
+    return any(name.lower().startswith(OWN_HEADERS) for name, _ in record.headers)
 
 
 def _has_controls(decision: Any) -> bool:

@@ -12,6 +12,7 @@ from agents.audit.agent import CHECKPOINTS, origin
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.policy.agent import PolicyAgent
+from agents.policy.edits import Seal
 from orchestration import keys
 from orchestration.archive import Archive
 from orchestration.evidence import ArchiveWork, AuditWork
@@ -103,10 +104,11 @@ def _audit(settings: Settings, name: LaneName) -> Lane:
 
 
 def _observe(settings: Settings, name: LaneName) -> LaneLife:
-    secret = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt).salt("subjects")
+    committer = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
+    secret, sealed = committer.salt("subjects"), Seal(committer.salt("edits")).answered
     pace = Pace(settings.batch_records, settings.monitor_interval_ms, settings.snapshot_interval_ms)
     inputs = observe_inputs(settings, name.topic, name.partition)
-    return ManifestLane(name, Broker(settings), inputs, lambda: ObserveWork(settings, name, secret), pace)
+    return ManifestLane(name, Broker(settings), inputs, lambda: ObserveWork(settings, name, secret, sealed), pace)
 
 
 def _join(settings: Settings, name: LaneName) -> LaneLife:

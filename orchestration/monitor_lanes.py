@@ -16,6 +16,7 @@ import msgspec
 from agents.configuration import Configuration
 from agents.errors import NotReady, Poison
 from agents.events import Severity, SnapshotData
+from agents.frames import Sealed
 from agents.monitor.agent import AssessAgent
 from agents.monitor.contract import Monitor
 from agents.monitor.observing import Observer
@@ -125,9 +126,9 @@ class MonitorWork:
 class ObserveWork(MonitorWork):
     """Counts one partition of decisions."""
 
-    def __init__(self, settings: Settings, name: LaneName, key: bytes) -> None:
+    def __init__(self, settings: Settings, name: LaneName, key: bytes, sealed: Sealed | None = None) -> None:
         super().__init__(settings, name)
-        self._key = key
+        self._key, self._sealed = key, sealed
         self._observer: Observer | None = None
         self._early: list[Sequence[Record]] = []  # attributes that came before the configuration
 
@@ -198,6 +199,7 @@ class ObserveWork(MonitorWork):
                 self.settings.partitions,
                 self.kinds,
                 self.settings.max_record_bytes,
+                self._sealed,
             )
             snapshot, parts = self._kept
             if snapshot is not None:

@@ -20,7 +20,7 @@ from agents.columns import GROUPS
 from agents.configuration import Configuration, Model
 from agents.decoding import VALUE_LIMIT
 from agents.events import ProgressData
-from agents.frames import Group, Reader
+from agents.frames import Group, Reader, Sealed
 from agents.monitor.attributes import AttributeTable, BadAttributes, group_codes, prefer
 from agents.monitor.compilation import compile_monitors
 from agents.monitor.contract import Bools, Ints, Monitor
@@ -56,6 +56,7 @@ class Prepared:
         profiles: Mapping[str, Profile],
         kinds: Mapping[str, type[Monitor]],
         value_limit: int,
+        sealed: Sealed | None,
     ) -> Prepared:
         """Compile it; raises Misconfigured."""
         watched = compile_monitors(configuration, profiles, kinds)
@@ -70,7 +71,7 @@ class Prepared:
         for name, model in configuration.models.items():
             if name in counters and model.groups_in_events:
                 columns |= {f"{GROUPS}{one}" for one in model.groups}
-        reader = Reader(configuration, columns, value_limit)
+        reader = Reader(configuration, columns, value_limit, sealed)
         return cls(configuration, configuration.digest(), reader, counters, calendars_of(configuration))
 
 
@@ -91,6 +92,8 @@ class Observer:
     """Of `cases`, and of `attributes`."""
     kinds: Mapping[str, type[Monitor]] = field(default_factory=lambda: KINDS)
     value_limit: int = VALUE_LIMIT
+    sealed: Sealed | None = None
+    """What looks at amended decisions, which no monitor counts: a person decided them."""
 
     def __post_init__(self) -> None:
         self.writer = f"{self.prefix}.observe.{self.topic}.{self.partition}"
@@ -103,7 +106,7 @@ class Observer:
         self.sequence: dict[str, int] = {}
         self.progressed_ms = -1
         self.window_from = 0
-        self.prepared = Prepared.of(self.configuration, self.profiles, self.kinds, self.value_limit)
+        self.prepared = Prepared.of(self.configuration, self.profiles, self.kinds, self.value_limit, self.sealed)
         self.unknown = self._nothing_sampled()
 
     def switch(self, configuration: Configuration, profiles: Mapping[str, Profile], offset: int) -> None:
@@ -115,7 +118,7 @@ class Observer:
         if _terms(configuration) != _terms(self.configuration):
             self.window, self.window_from = Window(configuration.duplicate_window), offset
         self.configuration, self.profiles = configuration, profiles
-        self.prepared = Prepared.of(configuration, profiles, self.kinds, self.value_limit)
+        self.prepared = Prepared.of(configuration, profiles, self.kinds, self.value_limit, self.sealed)
         self.unknown = self._nothing_sampled()
 
     def recall(self, records: Sequence[Record]) -> None:
@@ -156,7 +159,8 @@ class Observer:
             counter = prepared.counters.get(group.model)
             if counter is None or group.model != group.declared:
                 continue
-            kept = [place for place, row in enumerate(group.rows) if row not in repeated] if repeated else None
+            out = {*repeated, *batch.answered}
+            kept = [place for place, row in enumerate(group.rows) if row not in out] if out else None
             self._count_group(group, kept, counter, records, broker, batch.identities, observations, cases)
 
     def _count_group(

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from agents.configuration import Configuration, canonical
 from agents.decoding import VALUE_LIMIT
 from agents.errors import NotReady
 from agents.events import Effect, Severity, SnapshotData
-from agents.frames import Batch, Fault, Group, Reader
+from agents.frames import Batch, Fault, Group, Reader, Sealed
+from agents.policy import held
+from agents.policy.edits import Seal
 from agents.policy.flags import FlagBook
 from agents.policy.outcomes import Outcome, Outcomes
-from agents.policy.rules import Matched, needed_columns
+from agents.policy.rules import Judged, Matched, needed_columns
 from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.policy.window import Seen, Window
@@ -44,9 +46,12 @@ class PolicyAgent:
     """The configuration at the start; later ones come with `standing`."""
     value_limit: int = VALUE_LIMIT
     """Bytes of the largest value that can be a decision."""
+    sealed: Sealed | None = None
+    """What looks at amended decisions; None: those of the committer's deployment count."""
     durable: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        self.sealed = self.sealed or Seal(self.committer.salt("edits")).answered
         self.writer = f"{self.prefix}.policy.{self.topic}.{self.partition}"
         self.now_ms = -1
         self.sequence = 0  # verdicts written so far: one for each record
@@ -147,7 +152,8 @@ class PolicyAgent:
             "size": configuration.duplicate_window,
             "sources": hashlib.sha256(canonical(sources)).hexdigest(),
         }
-        reader = Reader(configuration, needed_columns(configuration) | {"skewed"}, self.value_limit)
+        columns = needed_columns(configuration) | {"skewed"}
+        reader = Reader(configuration, columns, self.value_limit, self.sealed)
         return Window(configuration.duplicate_window), terms, reader
 
     def _judge(
@@ -155,7 +161,7 @@ class PolicyAgent:
     ) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(records)
         for group in batch.groups:
-            self._judge_group(records, group, repeated, standing, flags, outcomes)
+            self._judge_group(records, group, batch.answered, repeated, standing, flags, outcomes)
         for row, fault in batch.faults.items():
             outcomes[row] = self._outcomes.of_fault(fault)
             flag_fault(
@@ -167,6 +173,7 @@ class PolicyAgent:
         self,
         records: Sequence[Record],
         group: Group,
+        answered: Mapping[int, Sequence[str]],
         repeated: Mapping[int, Seen],
         standing: Standing,
         flags: FlagBook,
@@ -178,6 +185,8 @@ class PolicyAgent:
         else:
             times = np.array([records[row].timestamp for row in rows], dtype=np.int64)
         judged = standing.rules.judge(group.declared, group.frame, times, standing)
+        if answered:
+            leave_out(judged, rows, answered)
         skewed = group.frame["skewed"].to_list() if group.frame["skewed"].any() else None
         mode, combos = group.declaration.mode, judged.combos
         named: dict[int, list[int]] = {}
@@ -304,11 +313,22 @@ class PolicyAgent:
             return record.key, record.value, [*headers, verdict, ("govern-fault", _json(facts))]
         reasons: Header = ("govern-reasons", _json(self._told(record, outcome, standing)))
         if outcome.route == "held":
-            told = [*record.headers, verdict, reasons]
-            if record.key is not None:
-                told.append(("govern-key", base64.b64encode(record.key)))
-            return name, record.value, told
+            return (
+                name,
+                record.value,
+                [*record.headers, verdict, reasons, *self._held(record, outcome, reasons, standing)],
+            )
         return record.key, record.value, [*record.headers, verdict, reasons]
+
+    def _held(self, record: Record, outcome: Outcome, reasons: Header, standing: Standing) -> Iterator[Header]:
+        """What answers are about, as far as our headers' room goes, and the producer's key."""
+        key = None if record.key is None else base64.b64encode(record.key)
+        room = held.ROOM - len(reasons[1] or b"") - (0 if key is None else len(key) - len(record.key or b""))
+        judged_by: dict[str, object] = {"skewed": outcome.skewed} if outcome.skewed else {}
+        judged_by |= {"as_of": standing.as_of.model_dump(), "config": standing.digest}
+        yield held.causes_header(outcome.reasons, outcome.model, outcome.version, judged_by, room)
+        if key is not None:
+            yield "govern-key", key
 
     def _told(self, record: Record, outcome: Outcome, standing: Standing) -> list[dict[str, str]]:
         """The applied reasons in words; texts stop where the room that outputs have for our headers would."""
@@ -339,6 +359,21 @@ class PolicyAgent:
     @property
     def _verdicts(self) -> str:
         return f"{self._topic('verdicts')}/{self.partition}"
+
+
+def leave_out(judged: Judged, rows: Sequence[int], answered: Mapping[int, Sequence[str]]) -> None:
+    """Record, and no longer apply, the holds that a person answered by an amended decision; all else applies to it."""
+    for place, row in enumerate(rows):
+        rules = answered.get(row)
+        if rules:
+            found = judged.combos[judged.rows[place]]
+            told = tuple(
+                replace(one, applied=False) if one.effect is Effect.HOLD and one.rule in rules else one for one in found
+            )
+            if told != found:
+                if told not in judged.combos:
+                    judged.combos.append(told)
+                judged.rows[place] = judged.combos.index(told)
 
 
 CONFLICT = "the same id was published before with other content"

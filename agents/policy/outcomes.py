@@ -31,6 +31,7 @@ class Outcome:
     reasons: tuple[Matched, ...]
     model: str | None
     version: str | None
+    skewed: bool = False
 
 
 class Outcomes:
@@ -116,4 +117,4 @@ class Outcomes:
             "commitment": {"alg": "sha256", "key": self._key_id, "value": ""},
         }
         tail = json.dumps(shared, separators=(",", ":"), ensure_ascii=False)[1:-3]  # … "value":"
-        return Outcome(tail, route, reasons, model, version)
+        return Outcome(tail, route, reasons, model, version, skewed)
