@@ -53,8 +53,8 @@ class HeldItem:
     decision: Position
     model: str | None
     version: str | None
-    rules: tuple[Mapping[str, Any], ...]
-    """The gate verdict's reasons: {rule, effect, outcome, applied}."""
+    rules: tuple[str, ...]
+    """Ids of the reasons that hold it."""
     held_ms: int | None
     verdict_offset: int | None
     resolution: str | None
@@ -63,7 +63,7 @@ class HeldItem:
     ended_ms: int | None
     final_offset: int | None
     causationid: str | None
-    """Of the final verdict: what ended the wait."""
+    """Of the final verdict: the ruling that ended the wait."""
     bytes_at: tuple[int, int] | None
     """Partition and offset on `held`, while it waits."""
     reasons: tuple[Reason, ...]

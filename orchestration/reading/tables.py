@@ -270,8 +270,8 @@ held = Table(
 )
 """Every decision that was ever held, from its gate verdict and (`resolution` on) its final one; null: it waits.
 
-`topic`, `partition`, `offset` are the decision's; `verdict_offset` and `final_offset` its verdicts' in that partition of
-`verdicts`."""
+`topic`, `partition`, `offset` are the decision's; `rules`: ids of the reasons that hold it; `verdict_offset` and `final_offset` its verdicts' in that
+partition of `verdicts`; `causationid`: what ended the wait, a ruling's id."""
 
 held_causes = Table(
     "held_causes",
@@ -347,6 +347,26 @@ rule_hits = Table(
     Index("rule_hits_rule", "rule", "start_ms"),
 )
 """By hour: how often each reason was found at the gate; `applied` 0: its policy is in audit mode."""
+
+blind = Table(
+    "blind",
+    metadata,
+    _key("topic"),
+    _key("partition", Integer),
+    _key("offset", BigInteger),
+    Column("model", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    _time("time_ms", nullable=False),
+    _time("start_ms", nullable=False),
+    Column("draw", Float, nullable=False),
+    Index("blind_bucket", "model", "version", "start_ms", "draw"),
+    Index("blind_start", "start_ms"),
+)
+"""A random sample of decisions that went out by themselves, for blind review. `draw` lies in 0..1 and follows from the
+position alone; of each model version and hour (`start_ms`) the BLIND_EACH smallest are kept, if below BLIND_SHARE, for
+BLIND_MS. Under a share s, those with `draw` < s are offered."""
+
+BLIND_EACH, BLIND_SHARE, BLIND_MS = 50, 0.05, 90 * 86_400_000
 
 # -- monitors (topic `signals`) ----------------------------------------------------------------------------------------
 
