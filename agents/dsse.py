@@ -101,12 +101,10 @@ class Envelope:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadEnvelope("not a DSSE envelope with payload, payloadType and signatures") from error
 
-    def verify(self, kind: str, statement: Mapping[str, Any], key: Public) -> None:
-        """Raises BadEnvelope unless the payload is exactly this statement, of this kind, signed by this key."""
+    def signed(self, kind: str, key: Public) -> None:
+        """Raises BadEnvelope unless the payload, whatever it says, is of this kind and signed by this key."""
         if self.kind != kind:
             raise BadEnvelope(f"the payload is {self.kind!r}, not {kind!r}")
-        if self.payload != canonical(statement):
-            raise BadEnvelope("what was signed is not what the event says")
         public = Ed25519PublicKey.from_public_bytes(key.raw)
         for _, signature in self.signatures:
             try:
@@ -114,6 +112,12 @@ class Envelope:
             except InvalidSignature:
                 continue
         raise BadEnvelope(f"not signed by the key {key.keyid}")
+
+    def verify(self, kind: str, statement: Mapping[str, Any], key: Public) -> None:
+        """Raises BadEnvelope unless the payload is exactly this statement, of this kind, signed by this key."""
+        self.signed(kind, key)
+        if self.payload != canonical(statement):
+            raise BadEnvelope("what was signed is not what the event says")
 
 
 def pae(kind: str, payload: bytes) -> bytes:

@@ -266,6 +266,10 @@ class OverrideData(Frozen):
     end_ms: int
 
 
+ReviewKind = Literal["individual", "sample", "bulk"]
+"""Every decision was opened; some of them were; none was. Bulk is never called human review."""
+
+
 class ReviewData(Frozen):
     """A person's answer, before anybody has checked whether it counts."""
 
@@ -286,7 +290,7 @@ class ReviewData(Frozen):
     """The question that goes back, with `respond`."""
     reason: Text = ""
     """Why; answers need one."""
-    kind: Literal["individual", "sample", "bulk"] | None = None
+    kind: ReviewKind | None = None
     opened: tuple[Position, ...] = ()
     """Decisions that the person opened."""
     shown_ms: Milliseconds = 0
@@ -338,7 +342,7 @@ class RulingData(Frozen):
     people: tuple[Id, ...] = ()
     reviews: tuple[str, ...] = ()
     """Positions of the reviews on their topic."""
-    kind: Literal["individual", "sample", "bulk"] | None = None
+    kind: ReviewKind | None = None
     """Null where nobody reviewed: a deadline."""
     opened: Annotated[int, Field(ge=0)] = 0
     shown_ms: Milliseconds = 0

@@ -1,0 +1,140 @@
+"""What an accepted answer makes of an incident: a ruling, or a word that waits until enough people agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.escalation.case import Accepted, Case, Vote, place_of
+from agents.escalation.declared import Escalation
+from agents.escalation.rights import may_rule, quorum_of
+from agents.escalation.scope import covers_all, decisions, in_scope
+from agents.events import Effect, Position
+from agents.people_events import Agreement, Resolution, ReviewKind, RulingData, Through
+
+__all__ = ["Ruled", "Vote", "rule"]
+
+OUTCOMES: dict[str, tuple[Resolution, Effect]] = {
+    "approve": (Resolution.APPROVED, Effect.ALLOW),
+    "edit": (Resolution.EDITED, Effect.BLOCK),
+    "reject": (Resolution.REJECTED, Effect.BLOCK),
+    "respond": (Resolution.RESPONDED, Effect.HOLD),
+}
+"""How decisions end by each answer, and what becomes of the original: an edited one is withheld, its successor goes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """What came of an answer."""
+
+    ruling: RulingData | None
+    """None: more people must agree."""
+    agreement: Agreement | None
+    """Who has agreed so far, where that is not enough yet."""
+    votes: tuple[Vote, ...]
+    """What waits from now on; the next Case takes them."""
+    resolves: bool = False
+    """Whether nothing of the incident is left to be answered."""
+
+
+def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
+    """What an accepted approve, edit, reject or respond makes of its incident.
+
+    Approvals gather until the chain's quorum of different people agree on the same; one rejection rejects; respond
+    rules at once and leaves the decisions held. An answer to more than the bulk limit needs one more person, a
+    rejection too. Words count together only where they rest on the same state of the incident, and for what all
+    of them cover. Who has lost the role since, or has changed their mind, is not counted.
+    """
+    data = accepted.data
+    if data.action == "respond":
+        votes = case.votes
+        return Ruled(_ruling(case, [_vote(accepted)]), case.incident.agreement, votes)
+    vote = _vote(accepted)
+    kept = [one for one in case.votes if _stands(one, vote, case, escalation)]
+    agreeing = [*(one for one in kept if _same(one, vote)), vote]
+    quorum = quorum_of(case)
+    needed = quorum.people if data.action in ("approve", "edit") else 1
+    if decisions(case, data) > escalation.bulk.items:
+        needed = max(needed, 2)
+    if len(agreeing) < needed:
+        people = tuple(one.person for one in agreeing)
+        return Ruled(None, Agreement(needed=needed, role=quorum.role, action=data.action, people=people), (*kept, vote))
+    ruling = _ruling(case, agreeing)
+    left = tuple(one for one in kept if one.items != vote.items)
+    whole = vote.items is None and (case.incident.proposal is not None or covers_all(case, ruling.through))
+    return Ruled(ruling, None, () if whole else left, whole)
+
+
+def _vote(accepted: Accepted) -> Vote:
+    data = accepted.data
+    items = None if data.items is None else tuple(sorted(set(data.items), key=lambda one: (place_of(one), one.offset)))
+    return Vote(
+        person=data.person,
+        review=f"{place_of(accepted.position)}/{accepted.position.offset}",
+        at_ms=accepted.at_ms,
+        action=data.action,
+        shown=data.shown,
+        through=data.through,
+        items=items,
+        edit=data.edit,
+        reason=data.reason,
+        response=data.response,
+        kind=data.kind,
+        opened=data.opened,
+        shown_ms=data.shown_ms,
+    )
+
+
+def _stands(one: Vote, vote: Vote, case: Case, escalation: Escalation) -> bool:
+    """Whether an earlier word still counts: not taken back, on the present state, by somebody who may still rule."""
+    taken_back = one.person == vote.person and one.items == vote.items
+    return not taken_back and one.shown == vote.shown and may_rule(one.person, case, escalation)
+
+
+def _same(one: Vote, other: Vote) -> bool:
+    return (one.action, one.edit, one.items) == (other.action, other.edit, other.items)
+
+
+def _ruling(case: Case, agreeing: Sequence[Vote]) -> RulingData:
+    last = agreeing[-1]
+    resolution, effect = OUTCOMES[last.action]
+    through = _common([one.through for one in agreeing])
+    opened = in_scope(last.items, through, (place for one in agreeing for place in one.opened))
+    count = len(last.items) if last.items is not None else case.waiting(through)
+    return RulingData(
+        incident=case.incident.incident,
+        resolution=resolution,
+        effect=effect,
+        keys=case.incident.keys,
+        through=through,
+        items=last.items,
+        edit=last.edit,
+        response=last.response,
+        reason=_reasons(agreeing),
+        people=tuple(one.person for one in agreeing),
+        reviews=tuple(one.review for one in agreeing),
+        kind=_kind(count, opened, [one.kind for one in agreeing]),
+        opened=len(opened),
+        shown_ms=min(one.shown_ms for one in agreeing),
+    )
+
+
+def _common(throughs: Sequence[Through]) -> Through:
+    """What all of them cover."""
+    places = set(throughs[0]).intersection(*throughs[1:])
+    return {place: min(one[place] for one in throughs) for place in sorted(places)}
+
+
+def _kind(count: int, opened: set[Position], claimed: Sequence[ReviewKind | None]) -> ReviewKind:
+    """How it was made, by what was opened: all of them, some, or none. One that its incident's page shows needs no opening."""
+    if opened and len(opened) >= count:
+        return "individual"
+    if opened:
+        return "sample"
+    return "individual" if count <= 1 and "bulk" not in claimed else "bulk"
+
+
+def _reasons(agreeing: Sequence[Vote]) -> str:
+    if len(agreeing) == 1:
+        return agreeing[0].reason
+    return " | ".join(f"{one.person}: {one.reason}" for one in agreeing)[:4000]
