@@ -27,12 +27,16 @@ from orchestration.profile_store import ProfileStore
 from orchestration.settings import DAY_MS, Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
+from orchestration.triage_lane import TriageWork, triage_inputs
 from orchestration.work import LaneName, Pace, Work
 
 AUDIT_BATCH = 50_000
 ARCHIVE_BATCH = 20_000
 ASSESS_BATCH = 1_000
 JOIN_BATCH = 5_000
+TRIAGE_BATCH = 500
+TRIAGE_AGE_MS = 50
+"""A reviewer waits for this one: it gathers no longer than a burst of incidents takes."""
 
 
 def lane_names(settings: Settings, configuration: Configuration | None) -> list[LaneName]:
@@ -44,6 +48,7 @@ def lane_names(settings: Settings, configuration: Configuration | None) -> list[
         for topic in inputs(settings, configuration):
             names += [LaneName(settings.prefix, agent, topic, number) for number in range(settings.partitions)]
     names += _monitor_lanes(settings, configuration)
+    names.append(LaneName(settings.prefix, "triage", settings.topic("incidents"), 0))
     for short in (*EVIDENCE, CHECKPOINTS):
         count = partitions_of(BY_NAME[short], settings)
         names += [LaneName(settings.prefix, "audit", settings.topic(short), number) for number in range(count)]
@@ -124,6 +129,11 @@ def _assess(settings: Settings, name: LaneName) -> LaneLife:
     return ManifestLane(name, Broker(settings), inputs, lambda: AssessWork(settings, name), pace)
 
 
+def _triage(settings: Settings, name: LaneName) -> LaneLife:
+    pace = Pace(TRIAGE_BATCH, TRIAGE_AGE_MS, settings.snapshot_interval_ms)
+    return ManifestLane(name, Broker(settings), triage_inputs(settings), lambda: TriageWork(settings, name), pace)
+
+
 def _archive(settings: Settings, name: LaneName) -> Lane:
     archive = Archive(settings.archive_url)
 
@@ -141,4 +151,5 @@ MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "observe": _observe,
     "join": _join,
     "assess": _assess,
+    "triage": _triage,
 }

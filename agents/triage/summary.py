@@ -1,0 +1,160 @@
+"""The summary that needs no LLM: full sentences with figures, what changed when, and what to do next; fit for a phone.
+
+It is what everybody reads where no model is configured, and what stands where a model's answer fails its checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents.events import SignalStatus
+from agents.people_events import Advice, CauseKind, FactData
+from agents.policy.reasons import clean
+from agents.triage.causes import Judged, caller, new_version_differs, worst
+from agents.triage.facts import cause_name, subject
+from agents.triage.seen import Seen
+from agents.triage.words import capital, listed, moment, plural, share
+
+LONGEST = 900
+"""Characters of a summary: about two screens of a phone."""
+_CAUSE: Mapping[CauseKind, str] = {
+    "bias": "One group fares worse than another",
+    "data_drift": "The inputs are no longer those that the model was made for",
+    "model_change": "The version behaves differently from the one before",
+    "misuse": "The model is called by somebody, or at a time, that it is not meant for",
+    "data_quality": "What arrives is incomplete or broken",
+    "operations": "Something runs differently from usual, rather than deciding differently",
+    "attack": "Somebody seems to be trying to steer the model through its input",
+    "policy_too_strict": "The rule catches many decisions while no monitor sees anything unusual",
+    "single_case": "Single decisions stand out; nothing says that the model as a whole has changed",
+    "unknown": "What is known does not point at one cause",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What reviewers are told."""
+
+    summary: str
+    cause_text: str
+    action_text: str
+    questions: tuple[str, ...]
+    cites: tuple[str, ...]
+
+
+def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summary:
+    """Of one incident; figures stand as they do in the facts, whose ids are cited."""
+    used: list[str] = []
+
+    def cite(kind: str, number: int = 1) -> list[FactData]:
+        found = [one for one in facts if one.kind == kind][:number]
+        used.extend(one.id for one in found)
+        return found
+
+    sentences = [_what(seen, cite("held") + cite("count"))]
+    sentences += [one.text for one in cite("signal")][:1]
+    sentences += [one.text for one in cite("before_after")][:1]
+    sentences += [one.text for one in cite("feature")][:1] if judged.cause in ("data_drift", "data_quality") else []
+    sentences += _changed(cite("change", 2))
+    sentences += [one.text for one in cite("deadline")]
+    return Summary(
+        summary=_fitted(sentences),
+        cause_text=_cause_text(seen, judged, cite("similar", 3)),
+        action_text=_action_text(seen, judged),
+        questions=_questions(seen, judged),
+        cites=tuple(dict.fromkeys(used)),
+    )
+
+
+def _what(seen: Seen, facts: list[FactData]) -> str:
+    one, about = seen.incident, subject(seen)
+    name = cause_name(seen)
+    if one.held:
+        waits = f"{plural(one.held, 'decision')} of {about} {'is' if one.held == 1 else 'are'} held by {name}"
+        return f"{waits}, since {moment(one.first_ms)}."
+    signal = worst(seen)
+    if signal is not None and seen.incident.cause in seen.configuration.monitors:
+        says = {SignalStatus.ALARM: "raises an alarm", SignalStatus.WARN: "warns"}.get(signal.status, "spoke up")
+        return f"{name} {says} for {about}, first at {moment(one.first_ms)}."
+    if seen.rule is not None or one.cause.startswith("record/"):
+        did = {"block": "were blocked", "log": "were let go and flagged"}.get(
+            one.effect.value if one.effect else "", ""
+        )
+        many = plural(one.count, "decision")
+        did = (did.replace("were", "was") if one.count == 1 else did) or (
+            "was flagged" if one.count == 1 else "were flagged"
+        )
+        return f"{many} of {about} {did} by {name}, first at {moment(one.first_ms)}."
+    return f"{capital(name)} was reported for {about}, first at {moment(one.first_ms)}."
+
+
+def _changed(facts: list[FactData]) -> list[str]:
+    return [f"What changed: {one.text[:1].lower()}{one.text[1:]}" for one in facts[-1:]]
+
+
+def _fitted(sentences: list[str]) -> str:
+    """As many whole sentences as fit."""
+    told = ""
+    for sentence in sentences:
+        if len(told) + len(sentence) + 1 > LONGEST:
+            break
+        told = f"{told} {sentence}".strip()
+    return told or clean(sentences[0], LONGEST)
+
+
+def _cause_text(seen: Seen, judged: Judged, similar: list[FactData]) -> str:
+    told = [_CAUSE[judged.cause]]
+    if judged.cause in ("bias", "model_change") and new_version_differs(seen):
+        told.append(f"version {seen.names.shown(seen.incident.version)} is new and the other versions are not affected")
+    moved = [one for one in seen.beside if seen.kind(one.monitor) == "data_drift"]
+    if moved and judged.cause != "data_drift":
+        told.append("inputs have moved at the same time, which may be part of it")
+    ended = [one.resolution.value for one in seen.similar if one.resolution is not None]
+    if similar and ended:
+        told.append(f"incidents like it ended {listed(sorted(set(ended)))}")
+    return "; ".join(told) + "."
+
+
+def _action_text(seen: Seen, judged: Judged) -> str:
+    one = seen.incident
+    version = seen.names.shown(one.version)
+    model = seen.names.shown(one.model) if one.model else "the model"
+    who = seen.names.shown(caller(seen)) if caller(seen) else "the caller"
+    held = f"; then answer the {plural(one.held, 'held decision')}" if one.held else ""
+    rule = f"{seen.rule[0].policy}/{seen.rule[1].id}" if seen.rule is not None else "the rule"
+    texts: Mapping[Advice, str] = {
+        "review_held": f"Open some of the {plural(one.held, 'held decision')} and say whether they may go out.",
+        "approve_held": "Look at some of the held decisions; incidents like this one were approved.",
+        "reject_held": "Look at some of the held decisions; incidents like this one were rejected.",
+        "quarantine_version": f"Put version {version} of {model} in quarantine, so that nobody is decided on by it{held}.",
+        "fall_back": f"Order the fallback for {model} until the cause is known{held}.",
+        "pause_caller": f"Ask the owner of {who}, and pause it if nobody knows of these calls{held}.",
+        "fix_data": f"Ask who delivers the inputs of {model} what changed, and have it mended{held}.",
+        "tune_rule": f"Look at a sample; if these decisions are right, loosen {rule} by a proposed change{held}.",
+        "investigate": f"Find out what changed for {model} at that time; the facts say where to look{held}.",
+        "watch": "Nothing is waiting: look again if it grows.",
+    }
+    return texts[judged.action]
+
+
+def _questions(seen: Seen, judged: Judged) -> tuple[str, ...]:
+    by_cause: Mapping[CauseKind, str] = {
+        "bias": "Is there a reason for the difference that would be accepted if it were challenged?",
+        "data_drift": "Did something change upstream, in a product or among clients, that explains the inputs?",
+        "model_change": "Was the new version meant to decide differently?",
+        "misuse": "Does the owner of these calls know of them?",
+        "data_quality": "Which system delivers what is missing or broken, and since when?",
+        "operations": "Was there maintenance, a roll-out or an outage at that time?",
+        "attack": "Is it one caller, and what would the answers have given away?",
+        "policy_too_strict": "Of a sample, how many would you have let go?",
+        "single_case": "Is the decision right for this one case?",
+        "unknown": "What do the opened decisions have in common?",
+    }
+    found = [by_cause[judged.cause]]
+    signal = worst(seen)
+    if signal is not None and signal.coverage is not None and signal.coverage < 0.8:
+        found.append(f"Only {share(signal.coverage)} could be counted: is what is known of the others comparable?")
+    if seen.incident.held:
+        found.append("Whom does waiting harm, and can it wait until the deadline?")
+    return tuple(found)

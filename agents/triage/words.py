@@ -1,0 +1,85 @@
+"""How triage writes figures: one way for each kind of number, so that a model's answer can be held to what was displayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+_SHARES = ("rate", "share", "coverage", "accuracy", "estimated_accuracy")
+_SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"))
+
+
+def count(number: float) -> str:
+    """A whole number.
+
+    >>> count(1234)
+    '1,234'
+    """
+    return f"{number:,.0f}"
+
+
+def share(part: float) -> str:
+    """A share of one as a percentage.
+
+    >>> share(0.1234)
+    '12.3 %'
+    """
+    return f"{100 * part:.1f} %"
+
+
+def figure(number: float, metric: str | None = None) -> str:
+    """An estimate: a percentage where the metric is a share, else two decimals, or two digits of a small one.
+
+    >>> figure(0.7, "impact_ratio"), figure(0.041, "missing_rate"), figure(0.0012), figure(1234.5)
+    ('0.70', '4.1 %', '0.0012', '1,234')
+    """
+    if metric is not None and metric.endswith(_SHARES) and abs(number) <= 1:
+        return share(number)
+    if abs(number) >= 1000:
+        return count(number)
+    return f"{number:.2f}" if abs(number) >= 0.01 or number == 0 else f"{number:.2g}"
+
+
+def moment(ms: int) -> str:
+    """A moment, to the minute.
+
+    >>> moment(1772442843120)
+    '2026-03-02 09:14 UTC'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(ms: float) -> str:
+    """A stretch of time, in the largest unit that fits twice (days, hours) or at all.
+
+    >>> span(7_200_000), span(90_000), span(10)
+    ('2 hours', '1 minute', 'less than a minute')
+    """
+    for unit, name in _SPANS:
+        if ms >= (2 * unit if name != "minute" else unit):
+            found = int(ms // unit)
+            return f"{found:,} {name}{'' if found == 1 else 's'}"
+    return "less than a minute"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(([", ".join(names[:-1])] if names[:-1] else []) + list(names[-1:]))
+
+
+def plural(number: float, one: str, many: str = "") -> str:
+    """A number with its noun.
+
+    >>> plural(1, "decision"), plural(2, "decision")
+    ('1 decision', '2 decisions')
+    """
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def capital(text: str) -> str:
+    """With a capital to begin a sentence; the rest as it is."""
+    return text[:1].upper() + text[1:]
