@@ -117,7 +117,7 @@ def amend(
     topic, headers, value = held.topic, [one for one in held.headers if one[0] != HEADER], held.value
     try:
         if translate is not None:
-            topic, value = f"{prefix}.decisions", translate(_Original(held))
+            topic, value = f"{prefix}.decisions", translate(held.original)
             headers = [("content-type", STRUCTURED)]
             found = None
         else:
@@ -148,41 +148,6 @@ def amended_id(ruling: str, position: str) -> str:
     """The id of an amended decision: `<ruling>/<position>`, or with the position's digest where that is too long."""
     whole = f"{ruling}/{position}"
     return whole if len(whole) <= ID_LIMIT else f"{ruling}/{hashlib.sha256(position.encode()).hexdigest()}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Original:
-    """The held decision as the record that it was, for a source mapping."""
-
-    held: Held
-
-    @property
-    def topic(self) -> str:
-        return self.held.topic
-
-    @property
-    def partition(self) -> int:
-        return self.held.partition
-
-    @property
-    def offset(self) -> int:
-        return self.held.offset
-
-    @property
-    def timestamp(self) -> int:
-        return self.held.timestamp
-
-    @property
-    def key(self) -> bytes | None:
-        return self.held.key
-
-    @property
-    def value(self) -> bytes | None:
-        return self.held.value
-
-    @property
-    def headers(self) -> Sequence[Header]:
-        return self.held.headers
 
 
 _Members = dict[str, msgspec.Raw]

@@ -19,7 +19,7 @@ from agents.errors import Poison
 from agents.events import Effect
 from agents.policy.compilation import Matched
 from agents.policy.flags import dedup_key
-from agents.records import Header, Record
+from agents.records import Header, Plain, Record
 
 ROOM = 63_000
 """Bytes that our headers may add to a held record: topics of outputs take 64 KiB more than decisions does."""
@@ -74,6 +74,11 @@ class Held:
     def position(self) -> str:
         """`<topic>/<partition>/<offset>` of the decision."""
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @property
+    def original(self) -> Plain:
+        """The record that its producer published, but for the broker's time, which is that of the holding."""
+        return Plain(self.topic, self.partition, self.offset, self.timestamp, self.key, self.value, self.headers)
 
 
 _decode = msgspec.json.Decoder(Causes).decode
