@@ -72,12 +72,12 @@ def rates(title: str, said: str, rows: Sequence[Rate], limit: float | None = Non
     top = _ceiling(most)
     parts = []
     height = ROW * len(rows) + AXIS
-    if limit is not None:
-        parts.append(_vertical(limit / top, 0, height - AXIS, "threshold"))
     for number, row in enumerate(rows):
         y = number * ROW
         parts += _row_words(y, row.name, _rate_words(row))
-        parts.append(_vertical(0.0, y + 22, y + 40, "base"))
+        parts.append(f'<rect class="track" x="0" y="{y + 29}" width="100%" height="4" rx="2"/>')
+        if limit is not None:
+            parts.append(_vertical(limit / top, y + 21, y + 41, "threshold"))
         kind = " over" if row.over else ""
         low, high = row.lower, row.upper
         if low is not None and high is not None:
@@ -111,7 +111,7 @@ def _amount(value: float | None) -> str:
 
 def _rate_words(row: Rate) -> str:
     inside = f" ({_amount(row.lower)} – {_amount(row.upper)})" if row.lower is not None else ""
-    return _amount(row.value) + inside.replace(" %", " %")
+    return _amount(row.value) + inside
 
 
 def _ceiling(most: float) -> float:
@@ -124,7 +124,7 @@ def _scale(top: float, y: float, limit: float | None, words: str) -> list[str]:
     parts = [f'<line class="axis" x1="0" x2="100%" y1="{y}" y2="{y}"/>']
     near = [] if limit is None else [limit / top]
     for step, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        if all(abs(step - place) > 0.22 for place in near):
+        if all(abs(step - place) > 0.36 for place in near):
             parts.append(_text(step, y + 20, _amount(step * top), "soft", anchor))
     if limit is not None:
         place = limit / top
@@ -146,12 +146,12 @@ def shifts(title: str, said: str, bars: Sequence[Bar], limit: float | None = Non
         parts.append(f'<rect class="track" x="0" y="{y + 24}" width="100%" height="12" rx="2"/>')
         size = f'width="{_part(bar.value / top)}" height="12" rx="2"'
         parts.append(f'<rect class="bar{" over" if over else ""}" x="0" y="{y + 24}" {size}/>')
+        if limit is not None:
+            parts.append(_vertical(limit / top, y + 20, y + 40, "threshold"))
     y = height - AXIS
-    if limit is not None:
-        parts.append(_vertical(limit / top, 18, y, "threshold"))
     parts.append(f'<line class="axis" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
     for step, anchor in ((0.0, "start"), (1.0, "end")):
-        if limit is None or abs(step - limit / top) > 0.22:
+        if limit is None or abs(step - limit / top) > 0.36:
             parts.append(_text(step, y + 20, figure(step * top, 2), "soft", anchor))
     if limit is not None:
         place = limit / top
@@ -201,8 +201,14 @@ def over_time(
     if limit is not None:
         y = up(limit) * PLOT
         parts.append(f'<line class="threshold" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        label = y - 6 if y > 20 else y + 16
+        left, right = (
+            min((abs(up(value) * PLOT - label + 4) for ms, value in points if (across(ms) < 0.5) is early), default=PLOT)
+            for early in (True, False)
+        )
         words = f"alarm from {strength(limit, unit)} on"
-        parts.append(_text(0.0, y - 6 if y > 20 else y + 16, words, "threshold", "start"))
+        place, anchor = (0.0, "start") if left >= right else (1.0, "end")
+        parts.append(_text(place, label, words, "threshold", anchor))
     if points:
         parts.append(
             f'<circle class="dot{" over" if limit and points[-1][1] >= limit else ""}" cx="100%" cy="{up(points[-1][1]) * PLOT:.1f}" r="5"/>'

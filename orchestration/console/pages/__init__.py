@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
+from orchestration.console.pages.words import FILTERS, FUNCTIONS
+
+__all__ = ["FILTERS", "FUNCTIONS", "ROUTES"]
+
 ROUTES: Sequence[BaseRoute] = ()
-FILTERS: Mapping[str, Callable[..., Any]] = {}
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {}

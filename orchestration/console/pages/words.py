@@ -7,7 +7,7 @@ elements, whose text is escaped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,32 +116,31 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share of one as per cent.
+    r"""A share of one as per cent.
 
     >>> share(0.3124)
-    '31.2 %'
+    '31.2\xa0%'
     """
-    return "—" if value is None else f"{100 * value:.1f} %"
+    return "—" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def duration(ms: float) -> str:
-    """How long, in at most two units.
+    r"""How long, in at most two units.
 
     >>> duration(4_320_000), duration(45_000), duration(200_000_000)
-    ('1 h 12 min', '45 s', '2 days 7 h')
+    ('1\xa0h 12\xa0min', '45\xa0s', '2\xa0days 7\xa0h')
     """
     ms = max(ms, 0)
     if ms < MINUTE:
-        return f"{ms / SECOND:.0f} s"
+        return f"{ms / SECOND:.0f}\u00a0s"
     if ms < HOUR:
-        return f"{ms // MINUTE:.0f} min"
+        return f"{ms // MINUTE:.0f}\u00a0min"
     if ms < DAY:
         minutes = ms % HOUR // MINUTE
-        return f"{ms // HOUR:.0f} h" + (f" {minutes:.0f} min" if minutes else "")
+        return f"{ms // HOUR:.0f}\u00a0h" + (f" {minutes:.0f}\u00a0min" if minutes else "")
     days, hours = ms // DAY, ms % DAY // HOUR
-    if days >= 60:
-        return several(int(days), "day", "days")
-    return several(int(days), "day", "days") + (f" {hours:.0f} h" if hours and days < 7 else "")
+    whole = several(int(days), "day", "days").replace(" ", "\u00a0")
+    return whole + (f" {hours:.0f}\u00a0h" if hours and days < 7 else "")
 
 
 def stamp(ms: float) -> str:
@@ -250,9 +249,8 @@ def pretty(value: Any) -> str:
 
 
 def _time(ms: float, text: str, kind: str = "") -> Markup:
-    at = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     name = f' class="{escape(kind)}"' if kind else ""
-    return Markup(f'<time{name} datetime="{at}" title="{escape(stamp(ms))}">{escape(text)}</time>')
+    return Markup(f'<time{name} datetime="{iso(ms)}" title="{escape(stamp(ms))}">{escape(text)}</time>')
 
 
 @pass_context
@@ -280,3 +278,46 @@ def left(context: Context, ms: int | None) -> Markup:
     if away < 0:
         return _time(ms, f"{duration(-away)} overdue", "deadline past")
     return _time(ms, f"{duration(away)} left", "deadline soon" if away < SOON else "deadline")
+
+
+def iso(ms: float) -> str:
+    """RFC 3339, for `datetime=`."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def rate(per_second: float) -> str:
+    """A rate a second that stays readable when it is small.
+
+    >>> rate(1012.4), rate(0.42), rate(0.0), rate(0.002)
+    ('1,012', '0.4', '0', 'under 0.1')
+    """
+    if per_second >= 10:
+        return count(per_second)
+    return "0" if per_second <= 0 else "under 0.1" if per_second < 0.05 else f"{per_second:.1f}"
+
+
+def status_words(status: str, resolution: str | None = None) -> str:
+    """Where an incident stands."""
+    if status == "resolved" and resolution is not None:
+        return RESOLUTIONS.get(resolution, resolution)
+    return STATUSES.get(status, status)
+
+
+def _looked_up(words: Mapping[str, str]) -> Callable[[str], str]:
+    return lambda key: words.get(key, key)
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "count": count,
+    "duration": duration,
+    "effect_words": _looked_up(EFFECTS),
+    "iso": iso,
+    "mode_words": _looked_up(MODES),
+    "rate": rate,
+    "several": several,
+    "share": share,
+    "signal_words": _looked_up(SIGNALS),
+    "stamp": stamp,
+    "status_words": status_words,
+}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {"at": at, "clock_of": clock, "left": left, "when": when}
