@@ -484,6 +484,17 @@ class Usage(Frozen):
     attempts: int = 1
 
 
+class Allowed(Frozen):
+    """What an LLM may say of this incident instead; its answer is refused where it says anything else."""
+
+    causes: tuple[CauseKind, ...]
+    actions: tuple[Advice, ...]
+    severities: tuple[Severity, ...]
+    """As it is, and at most one step more."""
+    teams: tuple[Name, ...] = ()
+    """That it may add."""
+
+
 class TriageData(Frozen):
     """What a reviewer is told of one incident."""
 
@@ -509,6 +520,10 @@ class TriageData(Frozen):
     checks: tuple[Check, ...] = ()
     instead: Text | None = None
     """Why the deterministic summary stands where a model was asked."""
+    allowed: Allowed | None = None
+    """Of a deterministic record: what it leaves open."""
+    sample: tuple[Position, ...] = ()
+    """Decisions to open first."""
 
 
 class TriageEvent(CloudEvent):

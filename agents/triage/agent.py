@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from agents.errors import Poison
 from agents.events import Effect, SafeguardData, Severity, SignalData
 from agents.people_events import (
+    Allowed,
     FactData,
     Incident,
     IncidentData,
@@ -47,6 +48,10 @@ MOST_WAITING = 50
 """Incidents that wait for their signals at the same time; more are told without."""
 PATIENCE_MS = 3_000
 """So long an incident of a monitor waits for the signal that it speaks of."""
+
+
+SAMPLE = 5
+"""Decisions that a summary may be based on."""
 
 
 class BadIncident(Poison):
@@ -299,6 +304,10 @@ def tell(seen: Seen, like_teams: tuple[str, ...] = ()) -> TriageData:
         cites=said.cites,
         facts=facts,
         similar=tuple(seen.similar),
+        allowed=Allowed(
+            causes=judged.causes, actions=judged.actions, severities=judged.severities, teams=judged.further
+        ),
+        sample=seen.incident.sample[:SAMPLE],
     )
 
 
