@@ -24,6 +24,7 @@ from orchestration.manifest_lane import ManifestLane
 from orchestration.monitor_join import JoinWork, join_inputs
 from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
 from orchestration.profile_store import ProfileStore
+from orchestration.release_lane import ReleaseLane
 from orchestration.settings import DAY_MS, Settings
 from orchestration.standing import StandingTopics
 from orchestration.topics import BY_NAME, EVIDENCE, inputs, partitions_of
@@ -41,13 +42,15 @@ TRIAGE_AGE_MS = 50
 
 def lane_names(settings: Settings, configuration: Configuration | None) -> list[LaneName]:
     """Every lane of a deployment: policy, archive and (with monitors) observe for each partition of decisions, join for
-    each of cases where a model declares outcomes, assess for each of observations, audit for each of evidence.
+    each of cases where a model declares outcomes, assess for each of observations, audit for each of evidence, release for
+    each of held.
     """
     names = []
     for agent in ("policy", "archive"):
         for topic in inputs(settings, configuration):
             names += [LaneName(settings.prefix, agent, topic, number) for number in range(settings.partitions)]
     names += _monitor_lanes(settings, configuration)
+    names += [LaneName(settings.prefix, "release", settings.topic("held"), n) for n in range(settings.partitions)]
     names.append(LaneName(settings.prefix, "triage", settings.topic("incidents"), 0))
     for short in (*EVIDENCE, CHECKPOINTS):
         count = partitions_of(BY_NAME[short], settings)
@@ -134,6 +137,12 @@ def _triage(settings: Settings, name: LaneName) -> LaneLife:
     return ManifestLane(name, Broker(settings), triage_inputs(settings), lambda: TriageWork(settings, name), pace)
 
 
+def _release(settings: Settings, name: LaneName) -> LaneLife:
+    committer = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
+    pace = Pace(settings.batch_records, 0, settings.snapshot_interval_ms)
+    return ReleaseLane(name, Broker(settings), committer, pace)
+
+
 def _archive(settings: Settings, name: LaneName) -> Lane:
     archive = Archive(settings.archive_url)
 
@@ -151,5 +160,6 @@ MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "observe": _observe,
     "join": _join,
     "assess": _assess,
+    "release": _release,
     "triage": _triage,
 }

@@ -101,6 +101,28 @@ class Broker:
         consumer.assign([TopicPartition(*topic) for topic in topics])
         return consumer
 
+    async def reader(self, topic: str, partition: int) -> AIOKafkaConsumer:
+        """A consumer for records whose offsets are known to be committed: nobody's open transaction hides them from it.
+
+        It stands at the partition's beginning and fetches nothing until it is resumed; its end is that of all writing.
+        """
+        consumer = AIOKafkaConsumer(
+            **self.settings.client(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_uncommitted",
+            max_partition_fetch_bytes=max(8 * MIB, 2 * self.settings.output_bytes),
+            fetch_max_wait_ms=100,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            metadata_max_age_ms=60_000,
+        )
+        await consumer.start()
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        consumer.pause(place)
+        return consumer
+
     async def producer(self, transactional_id: str) -> AIOKafkaProducer:
         """A transactional producer; starting it fences every earlier owner of the id and ends its open transaction."""
         producer = AIOKafkaProducer(

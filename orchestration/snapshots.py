@@ -88,12 +88,13 @@ class Parts:
         return value
 
 
-async def read_snapshot(broker: Broker, name: LaneName, *, surely: bool) -> Kept | None:
+async def read_snapshot(broker: Broker, name: LaneName, *, surely: bool, newest: bool = False) -> Kept | None:
     """This lane's newest committed snapshot.
 
     Other lanes' open transactions may hide the newest records of the topic for some seconds. An older snapshot only costs
     time; but that there is none (`surely`), or none whose parts are all there, is known only when everything written so
-    far is visible. Raises OffsetsLost where parts are missing even then.
+    far is visible. `newest`: so it is waited for in any case, by a lane whose snapshot says what nothing else does. Raises
+    OffsetsLost where parts are missing even then.
     """
     topic = broker.settings.topic("snapshots")
     place, finder = TopicPartition(topic, 0), _Finder(name.transactional_id)
@@ -103,7 +104,7 @@ async def read_snapshot(broker: Broker, name: LaneName, *, surely: bool) -> Kept
         stable = (await consumer.end_offsets([place]))[place]
         async for records in batches(consumer, place, start, stable):
             finder.see(records)
-        if finder.found is None and (surely or finder.torn):
+        if newest or (finder.found is None and (surely or finder.torn)):
             async for records in batches(consumer, place, stable, await broker.written(topic, 0)):
                 finder.see(records)
     finally:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from agents import __version__
 from agents.audit.commitment import Committer
-from agents.policy import held
 from agents.policy.edits import CannotAmend, Seal, amend
 from agents.policy.held import Held
 from agents.policy.ruled import Ruled
@@ -37,9 +36,8 @@ class Finals:
     refused: list[CannotAmend] = field(default_factory=list)
     """Decisions that were withheld as edited and could not be amended; whoever reads empties it."""
 
-    def outputs(self, records: Sequence[Record], ruled: Ruled, translate: Translate) -> Iterator[Stretch]:
-        """What a ruling makes of these records of `held`; the tombstones end them there. Raises BadHeld."""
-        found = [held.read(record) for record in records]
+    def outputs(self, found: Sequence[Held], ruled: Ruled, translate: Translate) -> Iterator[Stretch]:
+        """What a ruling makes of these decisions; the tombstones end them on `held`."""
         names = [one.position.encode() for one in found]
         committed = self.committer.values(names, [one.original for one in found])
         yield (

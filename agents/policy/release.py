@@ -189,7 +189,7 @@ class Release:
             if number >= 0:
                 left = self._due[int(number)] - int(count)
                 self._due[int(number)] = left
-                if not left and not now.more:
+                if not left:
                     del self._due[int(number)]
         rows.end(open_)
 
