@@ -58,6 +58,7 @@ Change = Literal[
     "triggered",
     "grew",
     "worsened",
+    "calmed",
     "told",
     "acknowledged",
     "reviewed",
