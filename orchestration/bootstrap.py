@@ -23,6 +23,7 @@ from orchestration.log_store import LogStore
 from orchestration.manifest_lane import ManifestLane
 from orchestration.monitor_join import JoinWork, join_inputs
 from orchestration.monitor_lanes import AssessWork, ObserveWork, assess_inputs, observe_inputs
+from orchestration.notify_lane import NotifyLane
 from orchestration.profile_store import ProfileStore
 from orchestration.release_lane import ReleaseLane
 from orchestration.settings import DAY_MS, Settings
@@ -52,6 +53,7 @@ def lane_names(settings: Settings, configuration: Configuration | None) -> list[
     names += _monitor_lanes(settings, configuration)
     names += [LaneName(settings.prefix, "release", settings.topic("held"), n) for n in range(settings.partitions)]
     names.append(LaneName(settings.prefix, "triage", settings.topic("incidents"), 0))
+    names.append(LaneName(settings.prefix, "notify", settings.topic("notifications"), 0))
     for short in (*EVIDENCE, CHECKPOINTS):
         count = partitions_of(BY_NAME[short], settings)
         names += [LaneName(settings.prefix, "audit", settings.topic(short), number) for number in range(count)]
@@ -153,6 +155,10 @@ def _archive(settings: Settings, name: LaneName) -> Lane:
     return Lane(name, Broker(settings), make, pace)
 
 
+def _notify(settings: Settings, name: LaneName) -> LaneLife:
+    return NotifyLane(name, Broker(settings), Pace(1, 0, settings.snapshot_interval_ms))
+
+
 MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "policy": _policy,
     "audit": _audit,
@@ -162,4 +168,5 @@ MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "assess": _assess,
     "release": _release,
     "triage": _triage,
+    "notify": _notify,
 }

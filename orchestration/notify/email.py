@@ -79,7 +79,7 @@ def written(errand: Errand, recipients: Sequence[str]) -> EmailMessage:
         sender = Address("Governance in Motion", addr_spec=errand.channel.sender or "")
     except (HeaderParseError, ValueError, IndexError):
         sender = None
-    if sender is None or not sender.domain:
+    if sender is None or not sender.domain or not sender.addr_spec.isascii():
         raise Undeliverable(
             f"channel {errand.name!r} needs `sender`, an e-mail address such as governance@bank.example"
         )

@@ -22,14 +22,14 @@ LATE_MS = 120_000
 """A message that goes out so long after it was written says so."""
 
 _STATES = {
-    "acknowledge": "Acknowledged",
+    "acknowledge": "Taken",
     "resolve": "Resolved",
-    "escalate": "Escalated",
     "remind": "Still open",
     "overdue": "Overdue",
+    "question": "Asked back",
     "digest": "",
-    "question": "Question",
 }
+"""What a headline begins with where the title does not say it yet; others begin with the severity."""
 _INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
 _SCHEME, _WWW = re.compile(r"\b(h)tt(ps?)://", re.IGNORECASE), re.compile(r"\bwww\.", re.IGNORECASE)
 
@@ -52,7 +52,7 @@ class Message:
     def headline(self) -> str:
         """State or severity, then what it is about: at most HEADLINE characters."""
         data = self.data
-        state = data.severity.value.capitalize() if data.kind == "trigger" else _STATES[data.kind]
+        state = _STATES.get(data.kind, data.severity.value.capitalize())
         title = plain(data.title, LINE)
         told = title if not state or title.lower().startswith(state.lower()) else f"{state}: {title}"
         return cut(told, HEADLINE)

@@ -41,7 +41,7 @@ async def send(errand: Errand) -> Sent:
 
 
 def event(message: Message) -> dict[str, Any]:
-    """The CloudEvent `governance.message.v1`: what the notification says, without the people it is for, with the page's full address."""
+    """The CloudEvent `governance.message.v1`: what is to be said, with the page's full address, without whom it is for."""
     data = message.data
     said: dict[str, Any] = {
         "incident": data.incident,

@@ -1,0 +1,303 @@
+"""The notify lane: what `notifications` says is to be sent is sent at least once, and what became of it is recorded there.
+
+Its own deliveries say what is done, so after kill -9 it sends again only what has no final record, under the same id. It
+waits for no channel: attempts run beside the loop (orchestration/notify/delivering.py), and only their results are written.
+
+    1. fetch      2. follow config      3. begin with what is new, once a transaction has committed past it
+    4. take the results      5. deliveries, and flags of what was given up, with the offsets, in one transaction
+
+Its two decisions cannot be made again (whether a server answered, and when), hence no manifest. A lost offset or snapshot
+does no harm: it reads the topic from the beginning, and deliveries say the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.errors import Malformed
+from agents.escalation.declared import Escalation
+from agents.events import Severity, SnapshotData
+from agents.people_events import Delivery, DeliveryData
+from agents.policy.flags import FlagBook
+from agents.policy.times import iso
+from agents.records import Message as KafkaMessage
+from agents.records import Record, Stretch
+from orchestration.config_topic import KEY
+from orchestration.kafka import Broker, batches, close
+from orchestration.lane_life import RECOMMIT_S, LaneLife
+from orchestration.notify.delivering import LASTING, PROBE, SOON, Delivering, Patience, Result
+from orchestration.notify.errand import Sent
+from orchestration.notify.message import Message
+from orchestration.notify.outbox import Entry, Outbox
+from orchestration.notify.sending import send
+from orchestration.snapshots import head_message, read_snapshot
+from orchestration.ticks import InForce, read
+from orchestration.work import LaneName, Pace
+
+log = logging.getLogger("governance.notify")
+
+TURN_S = 0.1
+"""How long a turn waits for a result; also how soon a new notification is seen."""
+GRACE_S = 5.0
+"""How long a lane that is stopped waits for attempts on their way."""
+SPOKEN = "spoken"
+
+
+class NotifyLane(LaneLife):
+    """Runs the outbox of one deployment until stopped, fenced or failed."""
+
+    def __init__(
+        self, name: LaneName, broker: Broker, pace: Pace, patience: Callable[[bool], Patience] | None = None
+    ) -> None:
+        """`patience`: how long a message is tried, given whether its channel is down; None: by the channels declared."""
+        super().__init__(name, broker, pace, group=name.transactional_id)
+        self._place = TopicPartition(name.topic, name.partition)
+        self._given_patience = patience
+        self._following: Following | None = None
+        self._delivering: Delivering | None = None
+        self._outbox = Outbox()
+        self._seen = 0  # the next offset to read
+        self._committed = 0  # what lies before it may have been sent without a record of it
+        self._snapshot_at = 0.0
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    async def _live_once(self) -> None:
+        await self._open()
+        assert self._delivering is not None
+        self.status.state, self.status.detail = "running", ""
+        idle_since = time.monotonic()
+        while not self._stopping:
+            fresh = await self._fetch()  # 1.
+            await self._follow(surely=fresh)  # 2.
+            if fresh:
+                await self._record([])
+            self._delivering.wake()  # 3.
+            await self._delivering.wait(TURN_S)
+            results = self._delivering.take()  # 4.
+            if results or time.monotonic() - idle_since > RECOMMIT_S:
+                await self._record(results)  # 5.
+            idle_since = time.monotonic() if fresh or results else idle_since
+            await self._note()
+        await self._delivering.end(GRACE_S)
+        if results := self._delivering.take():
+            await self._record(results)
+
+    async def _fetch(self) -> bool:
+        """Take what came; whether a notification is among it."""
+        assert self._consumer is not None
+        records: list[Record] = (await self._consumer.getmany(self._place, timeout_ms=0)).get(self._place, [])
+        self._kill.reach("fetched") if records else None
+        return await self._see(records)
+
+    async def _see(self, records: Sequence[Record]) -> bool:
+        fresh = False
+        for record in records:
+            self._seen = record.offset + 1
+            try:
+                fresh |= self._outbox.see(record, known=record.offset < self._committed) is not None
+            except Malformed as error:
+                if record.offset >= self._committed:
+                    await self._cry("notify/malformed", f"a message is not sent: {error}", Severity.ERROR)
+                    fresh = True
+        return fresh
+
+    async def _follow(self, *, surely: bool) -> None:
+        """The configuration in force; `surely`: at least as new as the notification that was just read."""
+        assert self._following is not None
+        await (self._following.catch_up() if surely else self._following.poll())
+        self.status.configuration = self._following.in_force.digest
+
+    async def _record(self, results: Sequence[Result]) -> None:
+        """Deliveries and flags of these results; with none, only that everything up to here is known."""
+        now_ms, name = int(time.time() * 1000), self.name
+        # Everything is made before the first await: a snapshot must not skip an entry whose delivery is not in here.
+        outputs: list[Stretch] = []
+        if results:
+            outputs.append(((name.topic, 0), [self._delivery(one, now_ms) for one in results]))
+        for one in results:
+            if one.outcome == "failed":
+                outputs.append(((self.broker.settings.topic("flags"), 0), self._flag(one, now_ms)))
+        if time.monotonic() >= self._snapshot_at:
+            outputs.append(((self._snapshots, 0), [self._snapshot(now_ms)]))
+            self._snapshot_at = time.monotonic() + self.pace.snapshot_ms / 1000
+        seen = self._seen
+        self._kill.reach("prepared")
+        await self._transact(outputs, {self._place: seen})
+        self._kill.reach("settled")
+        self._committed = max(self._committed, seen)
+        self.status.records += sum(one.outcome == "sent" for one in results)
+        self.status.committed_at = time.time()
+
+    async def _note(self) -> None:
+        """What `govern status` shows."""
+        assert self._consumer is not None
+        assert self._delivering is not None
+        self.status.turned_at = time.monotonic()
+        self.status.next_offset = self._seen
+        stable = self._consumer.last_stable_offset(self._place)
+        behind = (
+            max(0, stable - await self._consumer.position(self._place)) if stable is not None and stable >= 0 else 0
+        )
+        self.status.lag = behind + len(self._outbox)
+        down = [f"channel {channel} does not work ({why})" for channel, why in sorted(self._delivering.down.items())]
+        self.status.detail = "; ".join(down)
+
+    # -- an attempt ------------------------------------------------------------------------------------------------
+
+    async def _send(self, entry: Entry) -> Sent:
+        """One attempt, as the configuration stands now."""
+        assert self._following is not None
+        escalation = self._following.escalation
+        message = Message(
+            entry.id,
+            self.name.prefix,
+            entry.data,
+            entry.recorded_ms,
+            int(time.time() * 1000),
+            escalation.console_url,
+            self._outbox.thread(entry.line),
+        )
+        return await send(escalation, message, entry.done)
+
+    def _patience(self, down: bool) -> Patience:
+        """Short where another channel can tell it, long where there is none."""
+        if self._given_patience is not None:
+            return self._given_patience(down)
+        if self._following is None or len(self._following.escalation.channels) < 2:
+            return LASTING
+        return PROBE if down else SOON
+
+    # -- what is written -------------------------------------------------------------------------------------------
+
+    def _delivery(self, result: Result, now_ms: int) -> KafkaMessage:
+        entry = result.entry
+        data = DeliveryData(
+            notification=entry.id,
+            channel=entry.data.channel,
+            outcome=result.outcome,
+            attempts=result.attempts,
+            detail=result.detail,
+            took_ms=round(result.took_ms, 1),
+            reference=result.reference,
+        )
+        event = Delivery(
+            id=f"{entry.id}/{result.outcome}/{result.attempts}",
+            source=f"/{self.name.prefix}/notify",
+            time=datetime.fromtimestamp(now_ms / 1000, UTC),
+            causationid=entry.id,
+            data=data,
+        )
+        return entry.id.encode(), event.model_dump_json(exclude_none=True).encode(), ()
+
+    def _flag(self, result: Result, now_ms: int) -> Sequence[KafkaMessage]:
+        """That a channel does not work, for the incident that it should have told of: one flag a message given up."""
+        data = result.entry.data
+        flags = FlagBook(self.name.prefix, self.name.topic, self.name.partition, speaker="notify")
+        flags.add(
+            f"channel/{data.channel}",
+            None,
+            None,
+            result.entry.offset,
+            severity=Severity.ERROR,
+            effect=None,
+            reason=lambda: (
+                f"a message by channel {data.channel} was given up after {result.attempts} "
+                f"attempt{'s' if result.attempts != 1 else ''}: {result.detail}"[:1000]
+            ),
+            labels={"incident": data.incident, "notification": result.entry.id, "channel": data.channel},
+        )
+        return flags.messages(iso(now_ms))
+
+    def _snapshot(self, now_ms: int) -> KafkaMessage:
+        here = f"{self.name.topic}/{self.name.partition}"
+        state = SnapshotData(
+            lane="",
+            offsets={},
+            sequence={},
+            now_ms=now_ms,
+            window_from={here: self._outbox.low(self._seen)},
+            state={SPOKEN: self._outbox.remembered()},
+        )
+        return head_message(self.name, state, {here: self._seen}, self._seen)
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """Fence, then committed offset and snapshot, then all that is on the topic, then the configuration."""
+        self.status.state, self._snapshot_at = "starting", 0.0
+        self._producer = await self.broker.producer(self.name.transactional_id)
+        await self._fits(self.name.topic, self.name.partition)
+        committed = (await self.broker.committed(self.group, [self._place])).get(tuple(self._place), 0)
+        kept = await read_snapshot(self.broker, self.name, surely=False)
+        self._consumer = await self.broker.consumer(tuple(self._place))
+        begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
+        here = f"{self.name.topic}/{self.name.partition}"
+        start = max(begin, kept.head.window_from.get(here, 0) if kept else 0)
+        self._outbox = Outbox(kept.head.state.get(SPOKEN) if kept else None)
+        self._seen, self._committed = start, committed
+        # What others' open transactions hide just now may be deliveries of ours: without them a message goes out twice.
+        end = await self.broker.written(self.name.topic, self.name.partition)
+        async for records in batches(self._consumer, self._place, start, end):
+            await self._see(records)
+        self._consumer.seek(self._place, max(self._seen, end))
+        self._seen = max(self._seen, end)
+        self._following = Following(self.broker)
+        await self._following.open()
+        self._delivering = Delivering(self._outbox, self._send, self._patience)
+        await self._record([])
+        self._kill.reach("opened")
+        if len(self._outbox):
+            log.info("the outbox holds %d messages that are not done", len(self._outbox))
+
+    async def _drop(self) -> None:
+        delivering, self._delivering = self._delivering, None
+        following, self._following = self._following, None
+        if delivering is not None:
+            await delivering.end(0)
+        await super()._drop()
+        if following is not None:
+            await following.close()
+
+
+class Following:
+    """The configuration in force, read as a table by a consumer of its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker, self.in_force = broker, InForce()
+        self._place = TopicPartition(broker.settings.topic("config"), 0)
+        self._consumer: AIOKafkaConsumer | None = None
+
+    @property
+    def escalation(self) -> Escalation:
+        """What is declared of people and channels; empty without a configuration."""
+        configuration = self.in_force.configuration
+        return configuration.escalation if configuration is not None else Escalation()
+
+    async def open(self) -> None:
+        """Read all of it."""
+        self._consumer = await self.broker.consumer(tuple(self._place), from_start=True)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Read up to the end as it is now."""
+        assert self._consumer is not None
+        end = (await self._consumer.end_offsets([self._place]))[self._place]
+        while await self._consumer.position(self._place) < end:
+            await self.poll(200)
+
+    async def poll(self, wait_ms: int = 0) -> None:
+        """Take what came."""
+        assert self._consumer is not None
+        for record in (await self._consumer.getmany(self._place, timeout_ms=wait_ms)).get(self._place, ()):
+            if record.key == KEY and record.value is not None:
+                self.in_force = read(record.value, record.offset, self.in_force)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await close(self._consumer)
