@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """Addresses of trusted proxies, comma-separated; only they may say who somebody is, or where a request came from."""
     console_proxy_header: str = ""
     """Header in which these proxies name the signed-in person (`x-forwarded-user`); empty: none is believed."""
-    accounts: str = ""
+    accounts: SecretStr = SecretStr("")
     """Database of accounts and sessions: an SQLAlchemy URL; empty: SQLite in `<data_dir>/console/accounts.db`."""
     oidc_issuer: str = ""
     """OpenID Connect: the provider's issuer URL, for example https://login.example.com; empty: none."""

@@ -32,39 +32,70 @@ For whoever writes pages (orchestration/console/pages/):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
+from agents.errors import GovernanceError, Retryable
 from agents.people_events import IncidentData
-from orchestration.console import pages
+from orchestration.console import answering, links, oidc, pages, signing_in, slack
+from orchestration.console.access import Access
+from orchestration.console.answering import opened, page_ticket
 from orchestration.console.guard import Guard
 from orchestration.console.hosts import Hosts
 from orchestration.console.parts import Parts, parts_of
+from orchestration.console.redaction import redact
 from orchestration.console.rendering import Statics, environment, render, viewer_at
 from orchestration.settings import Settings
 
-__all__ = ["Parts", "make_app", "parts_of", "render", "visible"]
+__all__ = ["Parts", "make_app", "opened", "page_ticket", "parts_of", "redact", "render", "visible"]
+
+log = logging.getLogger(__name__)
 
 
 def make_app(settings: Settings, parts: Parts, routes: Sequence[BaseRoute] | None = None) -> Starlette:
     """The application; `routes` stands in for the pages (tests)."""
-    statics = Statics()
-    hosts = Hosts(settings, parts.configuration)
-    app = Starlette(
-        routes=[statics.route(), *(pages.ROUTES if routes is None else routes)],
-        middleware=[Middleware(Guard, hosts=hosts.names, secure=hosts.secure)],
-        exception_handlers={HTTPException: _told_off},  # type: ignore[dict-item]
+    statics, hosts = Statics(), Hosts(settings, parts.configuration)
+    app = Console(
+        hosts,
+        routes=[
+            statics.route(),
+            Route("/health", _health, methods=["GET"]),
+            *signing_in.ROUTES,
+            *oidc.ROUTES,
+            *links.ROUTES,
+            *answering.ROUTES,
+            *slack.ROUTES,
+            *(pages.ROUTES if routes is None else routes),
+        ],
+        middleware=[Middleware(Access, hosts=hosts)],
+        exception_handlers={HTTPException: _told_off, GovernanceError: _failed, Exception: _broken},
+        lifespan=_lifespan,
     )
     app.state.parts = parts
     app.state.environment = environment(statics, pages.FILTERS, pages.FUNCTIONS)
     return app
+
+
+class Console(Starlette):
+    """Starlette with the guard around everything, the answer to our own faults included."""
+
+    def __init__(self, hosts: Hosts, **made: object) -> None:
+        self._hosts = hosts
+        super().__init__(**made)  # type: ignore[arg-type]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Guard(super().build_middleware_stack(), self._hosts.names, self._hosts.secure)
 
 
 def visible(request: Request, incident: IncidentData | None) -> IncidentData:
@@ -74,14 +105,40 @@ def visible(request: Request, incident: IncidentData | None) -> IncidentData:
     return incident
 
 
-async def _told_off(request: Request, error: HTTPException) -> Response:
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    async with answering.sweeping(parts):
+        yield
+
+
+async def _health(request: Request) -> Response:
+    """Whether the console answers; for load balancers, without a sign-in and without a word more."""
+    return PlainTextResponse("ok")
+
+
+async def _told_off(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     text = error.detail if error.detail != phrase else TEXTS.get(error.status_code, "")
     found = render(request, "error.html", status=error.status_code, title=phrase, text=text)
-    found.status_code = error.status_code
-    for name, value in (error.headers or {}).items():
-        found.headers[name] = value
+    found.headers.update(error.headers or {})
     return found
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    status = 503 if isinstance(error, Retryable) else 500
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    title = "Not now" if status == 503 else "Something must be mended"
+    return render(request, "error.html", status=status, title=title, text=str(error))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    reference = secrets.token_hex(4)
+    log.error("%s: %s %s", reference, request.method, request.url.path, exc_info=error)
+    return render(
+        request, "error.html", status=500, title="This page is broken", text="It is our fault.", reference=reference
+    )
 
 
 TEXTS = {

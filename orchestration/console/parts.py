@@ -5,12 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
 from agents.configuration import Configuration
+from agents.dsse import Private
+from orchestration.console.accounts import Accounts
+from orchestration.console.database import Database, open_database
+from orchestration.console.sessions import Sessions
+from orchestration.console.tickets import Tickets
 from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestration.console.oidc import Provider
+    from orchestration.console.sending import Sender
 
 
 def wall_clock_ms() -> int:
@@ -18,7 +28,7 @@ def wall_clock_ms() -> int:
     return int(time.time() * 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """Everything that a request may use."""
 
@@ -29,6 +39,36 @@ class Parts:
     """The read model's queries (orchestration/reading)."""
     clock: Callable[[], int] = field(default=wall_clock_ms)
     """Now, in ms since 1970 UTC."""
+    key: Private | None = None
+    """What the console signs answers with; None: it is read-only."""
+    sender: Sender | None = None
+    """What brings answers to the topic `reviews`, and says what became of them."""
+    provider: Provider | None = None
+    """The OpenID Connect provider; None: there is none."""
+    links: bytes | None = None
+    """The secret of answer links; None: none is believed."""
+
+    @cached_property
+    def database(self) -> Database:
+        """Accounts, sessions and tickets; opened with the first use."""
+        return open_database(self.settings)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self.database, self.clock)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(self.database, self.clock)
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        return Tickets(self.database, self.clock)
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What forms before the sign-in are bound to a browser with."""
+        return self.database.secret("forms")
 
 
 def parts_of(request: Request) -> Parts:

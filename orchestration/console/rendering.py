@@ -87,12 +87,14 @@ def viewer_at(request: Request) -> Viewer:
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page. Beside `values` each template has `viewer`, `csrf`, `told` (what became of the answer that the address names,
-    see answering.py; None: nothing), `path`, `prefix`, `now_ms`, `theme` (the colours that were chosen) and the function `static(name)`.
+    see answering.py; None: nothing), `path`, `prefix`, `now_ms`, `status`, `theme` (the colours that were chosen) and the
+    function `static(name)`.
     """
     parts, viewer = parts_of(request), viewer_at(request)
     made: Environment = request.app.state.environment
     text = made.get_template(template).render(
         {
+            "status": status,
             "viewer": viewer,
             "csrf": viewer.csrf,
             "told": getattr(request.state, "told", None),

@@ -59,8 +59,12 @@ class Viewer:
         return self.everywhere or team is None or not self.teams.isdisjoint((team, *others))
 
     def sees_incident(self, incident: IncidentData) -> bool:
-        """Whether the incident exists for this viewer: pages of others' incidents are 404, not 403."""
-        return self.sees(incident.team, incident.teams)
+        """Whether the incident exists for this viewer: pages of others' incidents are 404, not 403.
+
+        It does for its teams, for whom its chain asked, and for all where no team has it or it is a proposal.
+        """
+        asked = self.person is not None and self.person in (*incident.told, *incident.with_)
+        return asked or incident.proposal is not None or self.sees(incident.team, incident.teams)
 
 
 VISITOR = Viewer()
@@ -79,5 +83,9 @@ def viewer_of(
         missing = f"the configuration in force declares nobody called {person}: add escalation.people.{person}"
         return Viewer(person, person, login=login, csrf=csrf, read_only=missing)
     roles = frozenset(member.roles)
-    teams = frozenset(name for name, team in declared.teams.items() if person in team.members)
+    teams = frozenset(
+        name
+        for name, team in declared.teams.items()
+        if person in team.members or (team.on_call is not None and person in team.on_call.rotation)
+    )
     return Viewer(person, member.name, roles, teams, login, csrf, read_only, not roles.isdisjoint(EVERY_TEAM))

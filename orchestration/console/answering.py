@@ -1,0 +1,398 @@
+"""Answering: a submitted form becomes a signed review of exactly what the server showed, once.
+
+What a person claims is only the answer itself. What was shown, since when, which decisions were opened and who says it come
+from the server: the page's ticket and the session. Whether the answer counts, the escalation lane decides, so that what is
+refused is evidence too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agents.errors import Retryable
+from agents.events import Position, Severity
+from agents.people_events import (
+    ANSWERS,
+    Edit,
+    IncidentData,
+    Matchers,
+    OverrideData,
+    ReviewData,
+    ReviewKind,
+    SilenceData,
+    shown_digest,
+)
+from orchestration.console.forms import one
+from orchestration.console.links import expiry
+from orchestration.console.parts import Parts, parts_of
+from orchestration.console.rendering import viewer_at
+from orchestration.console.sending import Told
+from orchestration.console.sessions import LONGEST_MS, Session
+from orchestration.console.tickets import About, Ticket, parse_place
+from orchestration.console.viewer import Viewer
+
+WAIT_S = 2.0
+"""So long the answer's page waits for what became of it."""
+A_MINUTE = 30
+"""Answers of one session in a minute."""
+SWEEP_S = 600.0
+REASONED = (*ANSWERS, "resolve", "silence", "unsilence", "label", "override")
+"""What needs a reason."""
+
+
+async def page_ticket(
+    request: Request,
+    incident: IncidentData | None,
+    *,
+    covered: int = 0,
+    items: Iterable[Position] | None = None,
+    decision: Position | None = None,
+) -> str:
+    """The ticket that the page's forms carry; empty where this viewer cannot answer.
+
+    `covered` is how many held decisions an answer to the whole incident would cover now; `items` are the single ones that
+    the page offers to answer; `decision` is the released one that it asks a blind label for.
+    """
+    parts, session, viewer = parts_of(request), _session_at(request), viewer_at(request)
+    if session is None or viewer.read_only is not None or request.method != "GET":
+        return ""
+    about = About(decision=decision, items=None if items is None else tuple(items))
+    if incident is not None:
+        about = about.model_copy(
+            update={
+                "incident": incident.incident,
+                "shown": shown_digest(incident),
+                "through": dict(incident.through),
+                "covered": covered,
+                "teams": () if incident.proposal else tuple(filter(None, (incident.team, *incident.teams))),
+                "people": (*incident.told, *incident.with_),
+                "not_after_ms": expiry(request, incident.incident),
+            }
+        )
+    return await run_in_threadpool(parts.tickets.issue, session.digest, about)
+
+
+async def opened(request: Request, incident: str, position: Position) -> None:
+    """Record that a decision of an incident is shown to this person; not for what a browser fetches ahead."""
+    session = _session_at(request)
+    ahead = "sec-purpose" in request.headers or "purpose" in request.headers
+    if session is not None and request.method == "GET" and not ahead:
+        await run_in_threadpool(parts_of(request).tickets.open, session.digest, incident, position)
+
+
+async def seen(request: Request, incident: str) -> tuple[Position, ...]:
+    """Which decisions of an incident were shown to this person since the sign-in."""
+    session = _session_at(request)
+    if session is None:
+        return ()
+    return await run_in_threadpool(parts_of(request).tickets.opened, session.digest, incident)
+
+
+async def what_became_of(parts: Parts, session: Session, sent: str) -> Told | None:
+    """What is told of an answer of this session; asks again where it was pending."""
+    ticket = await run_in_threadpool(parts.tickets.kept, session.digest, f"sha256:{sent}")
+    if ticket is None or ticket.told is None:
+        return None
+    told = Told.restored(ticket.told)
+    if told.kind != "pending" or parts.sender is None or ticket.sent is None:
+        return told
+    with suppress(Retryable):
+        found = await parts.sender.outcome(told.review, ReviewData.model_validate_json(ticket.sent), 0.0)
+        if found is not None:
+            await run_in_threadpool(parts.tickets.tell, ticket, found.plain())
+            return found
+    return told
+
+
+async def answer(request: Request) -> Response:
+    """Approve, edit, reject, respond, acknowledge or resolve."""
+    incident, form = request.path_params["incident"], request.state.form
+    ticket = await _ticket(request, form, incident)
+    action = one(form, "action", 20)
+    if action not in (*ANSWERS, "acknowledge", "resolve"):
+        raise HTTPException(400, "the form says no action that an incident knows")
+    try:
+        data = await _answered(request, ticket, action, form)
+    except Incomplete as error:
+        return await _incomplete(request, ticket, str(error), f"/incidents/{incident}")
+    return await _send(request, ticket, data, f"/incidents/{incident}")
+
+
+async def silence(request: Request) -> Response:
+    """Mute the messages of one incident for some hours."""
+    incident, form = request.path_params["incident"], request.state.form
+    ticket = await _ticket(request, form, incident)
+    try:
+        data = _silence(request, Matchers(incident=incident), form)
+    except Incomplete as error:
+        return await _incomplete(request, ticket, str(error), f"/incidents/{incident}")
+    return await _send(request, ticket, data.model_copy(update={"incident": incident}), f"/incidents/{incident}")
+
+
+async def silence_matching(request: Request) -> Response:
+    """Mute the messages of whatever matches."""
+    form = request.state.form
+    ticket = await _ticket(request, form, None)
+    names = ("cause", "model", "version", "segment", "team")
+    given = {name: text for name in names if (text := one(form, name, 200))}
+    severity = one(form, "severity", 20)
+    try:
+        if severity and severity not in tuple(Severity):
+            raise Incomplete("There is no such severity.")
+        if not given and not severity:
+            raise Incomplete("Say at least one thing that must match: a silence for everything is none.")
+        matchers = Matchers(**given, severity=Severity(severity) if severity else None)
+        data = _silence(request, matchers, form)
+    except Incomplete as error:
+        return await _incomplete(request, ticket, str(error), "/silences")
+    return await _send(request, ticket, data, "/silences")
+
+
+async def unsilence(request: Request) -> Response:
+    """End a silence."""
+    form = request.state.form
+    ticket = await _ticket(request, form, None)
+    reason = one(form, "reason") or "ended on the console"
+    data = _said(request, "unsilence", reason).model_copy(update={"silence_id": request.path_params["silence"][:256]})
+    return await _send(request, ticket, data, "/silences")
+
+
+async def label(request: Request) -> Response:
+    """A blind judgement of a released decision."""
+    form = request.state.form
+    ticket = await _ticket(request, form, None)
+    agrees = one(form, "agrees", 3)
+    if ticket.about.decision is None or agrees not in ("yes", "no"):
+        raise HTTPException(400, "the form judges no decision")
+    reason = one(form, "reason")
+    if not reason:
+        return await _incomplete(request, ticket, "Say why: a sentence is enough.", "/")
+    said = {"decision": ticket.about.decision, "agrees": agrees == "yes", "kind": "individual"}
+    data = _said(request, "label", reason).model_copy(update={**said, "shown_ms": _shown_ms(request, ticket)})
+    return await _send(request, ticket, data, "/")
+
+
+async def override(request: Request) -> Response:
+    """Somebody takes over a team's duty for some hours."""
+    form, team = request.state.form, request.path_params["team"]
+    ticket = await _ticket(request, form, None)
+    viewer = viewer_at(request)
+    configuration = parts_of(request).configuration()
+    if configuration is None or team not in configuration.escalation.teams or not viewer.sees(team):
+        raise HTTPException(404)
+    person, now = one(form, "person", 64) or str(viewer.person), parts_of(request).clock()
+    try:
+        if person not in configuration.escalation.people:
+            raise Incomplete(f"The configuration declares nobody called {person}.")
+        reason = one(form, "reason") or "taken over on the console"
+        span = OverrideData(team=team, person=person, start_ms=now, end_ms=now + _hours(form))
+    except Incomplete as error:
+        return await _incomplete(request, ticket, str(error), "/people")
+    data = _said(request, "override", reason).model_copy(update={"override": span})
+    return await _send(request, ticket, data, "/people")
+
+
+class Incomplete(Exception):
+    """Something is missing in the form; the message says what."""
+
+
+async def _ticket(request: Request, form: FormData, incident: str | None) -> Ticket:
+    """The form's ticket. Raises HTTPException where this person can answer nothing, or the page is not of this session."""
+    parts, session, viewer = parts_of(request), _session_at(request), viewer_at(request)
+    if session is None or not viewer.signed_in:
+        raise HTTPException(401, viewer.read_only or "you are not signed in")
+    if viewer.read_only is not None:
+        raise HTTPException(403, viewer.read_only)
+    found = await run_in_threadpool(parts.tickets.find, session.digest, one(form, "ticket", 100))
+    if found is None or found.about.incident != incident:
+        raise HTTPException(409, "This form is not of a page that this sign-in was shown. Open the page again.")
+    team, *others = found.about.teams or (None,)
+    if not viewer.sees(team, filter(None, others)) and viewer.person not in found.about.people:
+        raise HTTPException(404)
+    if await run_in_threadpool(parts.tickets.used_since, session.digest, parts.clock() - 60_000) >= A_MINUTE:
+        raise HTTPException(429, f"more than {A_MINUTE} answers in a minute: wait a little", {"retry-after": "60"})
+    return found
+
+
+async def _answered(request: Request, ticket: Ticket, action: str, form: FormData) -> ReviewData:
+    about, reason = ticket.about, one(form, "reason")
+    if action in REASONED and not reason:
+        raise Incomplete("Say why: a sentence is enough.")
+    said = _said(request, action, reason)
+    items = _items(about, form) if action in ANSWERS else None
+    mine = await seen(request, str(about.incident))
+    ends = ticket.rendered_ms + LONGEST_MS
+    within = [position for position in mine if _covers(about, items, position)]
+    fields: dict[str, Any] = {
+        "incident": about.incident,
+        "shown": about.shown,
+        "through": about.through if items is None and action in ANSWERS else {},
+        "items": items,
+        "shown_ms": _shown_ms(request, ticket),
+        "not_after_ms": ends if about.not_after_ms is None else min(ends, about.not_after_ms),
+    }
+    if action in ANSWERS:
+        fields |= {"opened": tuple(within), "kind": kind_of(about.covered if items is None else len(items), within)}
+    if action == "edit":
+        fields["edit"] = _edit(form)
+    if action == "respond":
+        fields["response"] = one(form, "response") or None
+        if fields["response"] is None:
+            raise Incomplete("Write the question that goes back.")
+    return said.model_copy(update=fields)
+
+
+def kind_of(covered: int, within: Sequence[Position]) -> ReviewKind:
+    """How an answer was made: each decision opened, some, or none.
+
+    >>> kind_of(3, [])
+    'bulk'
+    """
+    if not within:
+        return "bulk"
+    return "individual" if len(within) >= covered else "sample"
+
+
+def _items(about: About, form: FormData) -> tuple[Position, ...] | None:
+    given = [parse_place(str(text)) for text in form.getlist("item")]
+    if not given:
+        return None
+    offered = set(about.items or ())
+    chosen = tuple(dict.fromkeys(position for position in given if position is not None))
+    if None in given or not offered.issuperset(chosen):
+        raise HTTPException(400, "the form names decisions that its page did not show")
+    return chosen
+
+
+def _covers(about: About, items: Sequence[Position] | None, position: Position) -> bool:
+    if items is not None:
+        return position in items
+    return position.offset < about.through.get(f"{position.topic}/{position.partition}", 0)
+
+
+def _edit(form: FormData) -> Edit:
+    score, number = one(form, "score", 40), None
+    if score:
+        try:
+            number = float(score.replace(",", "."))
+        except ValueError:
+            raise Incomplete("The score is no number.") from None
+        if not math.isfinite(number):
+            raise Incomplete("The score is no number.")
+    made = Edit(label=one(form, "label", 256) or None, score=number, text=one(form, "text") or None)
+    if made == Edit():
+        raise Incomplete("Say what the result becomes.")
+    return made
+
+
+def _hours(form: FormData) -> int:
+    """The field `hours` as ms."""
+    try:
+        hours = float(one(form, "hours", 10).replace(",", "."))
+    except ValueError:
+        raise Incomplete("Say for how many hours.") from None
+    if not 0 < hours <= 24 * 30:
+        raise Incomplete("It lasts between some minutes and 30 days.")
+    return int(hours * 3_600_000)
+
+
+def _silence(request: Request, matchers: Matchers, form: FormData) -> ReviewData:
+    reason, now = one(form, "reason"), parts_of(request).clock()
+    if not reason:
+        raise Incomplete("Say why: a sentence is enough.")
+    span = SilenceData(matchers=matchers, starts_ms=now, ends_ms=now + _hours(form), comment=reason)
+    return _said(request, "silence", reason).model_copy(update={"silence": span})
+
+
+def _said(request: Request, action: str, reason: str) -> ReviewData:
+    """Who says it, by which login: from the session, never from the form."""
+    viewer: Viewer = viewer_at(request)
+    return ReviewData.model_validate(
+        {"action": action, "person": viewer.person, "login": viewer.login, "reason": reason}
+    )
+
+
+def _shown_ms(request: Request, ticket: Ticket) -> float:
+    return float(max(0, parts_of(request).clock() - ticket.rendered_ms))
+
+
+async def _incomplete(request: Request, ticket: Ticket, problem: str, back: str) -> Response:
+    typed = {name: one(request.state.form, name) for name in ("reason", "response", "label", "score", "text", "hours")}
+    if ticket.used_ms is None:
+        told = Told("draft", problem, fields={name: text for name, text in typed.items() if text})
+        await run_in_threadpool(parts_of(request).tickets.tell, ticket, told.plain())
+    return _onward(back, ticket)
+
+
+async def _send(request: Request, ticket: Ticket, data: ReviewData, back: str) -> Response:
+    """Send it, once a ticket; the same form again has the same review id, so even a doubt about the first one is none."""
+    parts, data = parts_of(request), ReviewData.model_validate(data.model_dump(by_alias=True))
+    assert parts.sender is not None, "read-only without a sender"
+    review = f"console/{ticket.digest.removeprefix('sha256:')[:32]}"
+    pending = Told(
+        "pending", "Your answer is recorded and on its way; this page will say what became of it.", review, data.action
+    )
+    if not await run_in_threadpool(parts.tickets.claim, ticket, data.model_dump_json(), pending.plain()):
+        return _onward(back, ticket)  # sent before: that page tells what the first one did
+    try:
+        if (
+            ticket.told is None
+            or ticket.told.get("kind") != "failed"
+            or not await parts.sender.outcome(review, data, 0.0)
+        ):
+            await parts.sender.send(review, data)
+        told = await parts.sender.outcome(review, data, WAIT_S) or pending
+    except Retryable as error:
+        told = Told("failed", f"Your answer could not be sent ({error}). Send it again.", review, data.action)
+        await run_in_threadpool(parts.tickets.free, ticket)
+    await run_in_threadpool(parts.tickets.tell, ticket, told.plain())
+    return _onward(back, ticket)
+
+
+def _onward(back: str, ticket: Ticket) -> Response:
+    return RedirectResponse(f"{back}?sent={ticket.digest.removeprefix('sha256:')}", 303)
+
+
+def _session_at(request: Request) -> Session | None:
+    found: Session | None = getattr(request.state, "session", None)
+    return found
+
+
+@asynccontextmanager
+async def sweeping(parts: Parts) -> AsyncIterator[None]:
+    """While it is open, what is long over is deleted from the database every ten minutes."""
+
+    async def sweep() -> None:
+        while True:
+            now = parts.clock()
+            await run_in_threadpool(parts.database.sweep, now, now - LONGEST_MS)
+            await asyncio.sleep(SWEEP_S)
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+ROUTES = (
+    Route("/incidents/{incident}/answer", answer, methods=["POST"]),
+    Route("/incidents/{incident}/silence", silence, methods=["POST"]),
+    Route("/silences", silence_matching, methods=["POST"]),
+    Route("/silences/{silence:path}/end", unsilence, methods=["POST"]),
+    Route("/label", label, methods=["POST"]),
+    Route("/teams/{team}/override", override, methods=["POST"]),
+)

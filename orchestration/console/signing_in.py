@@ -1,0 +1,136 @@
+"""Signing in and out with a local account, and changing one's password.
+
+The session that a browser brings to the sign-in is ended and a new one begun: an id that somebody planted is worth nothing.
+"""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agents.errors import Misconfigured
+from orchestration.console.access import BEFORE_COOKIE, client_address, cookie
+from orchestration.console.accounts import LONGEST
+from orchestration.console.forms import one, safe_next
+from orchestration.console.parts import Parts, parts_of
+from orchestration.console.rendering import render, viewer_at
+from orchestration.console.sessions import COOKIE, LONGEST_MS, Method, Session
+from orchestration.console.standing import no_way_in
+
+REFUSED = (
+    "That did not work: the name or the password is wrong, the account is disabled, or there were too many tries. "
+    "After some tries in a row each further one costs a wait of up to 15 minutes."
+)
+
+
+async def show(request: Request) -> Response:
+    """The form; whoever is signed in goes on."""
+    onward = safe_next(request.query_params.get("next", "/"))
+    if viewer_at(request).signed_in:
+        return RedirectResponse(onward, 303)
+    return await _form(request, onward)
+
+
+async def sign_in(request: Request) -> Response:
+    """Try it; one answer to every kind of failure."""
+    parts, form = parts_of(request), request.state.form
+    person, onward = one(form, "person", 64).lower(), safe_next(one(form, "next", 1000))
+    passwords = form.getlist("password")
+    if len(passwords) != 1 or len(str(passwords[0])) > LONGEST:
+        return await _form(request, onward, REFUSED, 401)
+    address = client_address(request, parts.settings)
+    attempt = await run_in_threadpool(parts.accounts.check, person, str(passwords[0]), address)
+    if attempt.wait_s:
+        response = await _form(request, onward, f"Too many tries from here: wait {attempt.wait_s} s.", 429)
+        response.headers["retry-after"] = str(attempt.wait_s)
+        return response
+    if attempt.person is None:
+        return await _form(request, onward, REFUSED, 401)
+    return await begin(request, attempt.person, "password", onward)
+
+
+async def begin(request: Request, person: str, method: Method, onward: str) -> Response:
+    """A new session for a person who has proved who they are, in place of whatever the browser had."""
+    parts = parts_of(request)
+    old: Session | None = getattr(request.state, "session", None)
+    if old is not None:
+        await run_in_threadpool(parts.sessions.end, old.digest)
+    value, _session = await run_in_threadpool(parts.sessions.start, person, method)
+    response = RedirectResponse(onward, 303)
+    response.headers.append("set-cookie", cookie(COOKIE, value, LONGEST_MS // 1000))
+    response.headers.append("set-cookie", cookie(BEFORE_COOKIE, "", 0))
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session, here and in the browser."""
+    parts, session = parts_of(request), request.state.session
+    if session is not None:
+        await run_in_threadpool(parts.sessions.end, session.digest)
+    response = RedirectResponse("/sign-in", 303)
+    response.headers.append("set-cookie", cookie(COOKIE, "", 0))
+    return response
+
+
+async def account(request: Request) -> Response:
+    """Who one is here, and the form for another password."""
+    return _account(request)
+
+
+async def change_password(request: Request) -> Response:
+    """Another password, for whoever knows the present one; every session ends but a new one for this browser."""
+    parts, viewer, form = parts_of(request), viewer_at(request), request.state.form
+    session: Session | None = request.state.session
+    if viewer.person is None or session is None or session.method != "password":
+        raise HTTPException(403, "your password is not kept here")
+    old, new, again = (str(form.get(name, ""))[: LONGEST + 1] for name in ("old", "new", "again"))
+    if new != again:
+        return _account(request, "The two new passwords differ.", 400)
+    address = client_address(request, parts.settings)
+    attempt = await run_in_threadpool(parts.accounts.check, viewer.person, old, address)
+    if attempt.person is None:
+        return _account(request, "The present password is wrong, or there were too many tries.", 403)
+    try:
+        await run_in_threadpool(parts.accounts.set_password, viewer.person, new)
+    except Misconfigured as error:
+        return _account(request, str(error), 400)
+    return await begin(request, viewer.person, "password", "/account?changed=1")
+
+
+def _account(request: Request, problem: str = "", status: int = 200) -> Response:
+    session: Session | None = request.state.session
+    return render(
+        request,
+        "account.html",
+        status=status,
+        problem=problem,
+        changed=bool(request.query_params.get("changed")),
+        local=session is not None and session.method == "password",
+    )
+
+
+async def _form(request: Request, onward: str, problem: str = "", status: int = 200) -> Response:
+    parts: Parts = parts_of(request)
+    local = await run_in_threadpool(parts.accounts.exist)
+    return render(
+        request,
+        "sign_in.html",
+        status=status,
+        next=onward,
+        problem=problem,
+        local=local,
+        provider=parts.provider is not None,
+        nobody=await run_in_threadpool(no_way_in, parts),
+    )
+
+
+ROUTES = (
+    Route("/sign-in", show, methods=["GET"]),
+    Route("/sign-in", sign_in, methods=["POST"]),
+    Route("/sign-out", sign_out, methods=["POST"]),
+    Route("/account", account, methods=["GET"]),
+    Route("/account", change_password, methods=["POST"]),
+)

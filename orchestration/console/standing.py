@@ -1,0 +1,46 @@
+"""How the console stands: whether anybody can sign in, and whether what is answered here can count.
+
+Where not, it says why and how to mend it, on every page.
+"""
+
+from __future__ import annotations
+
+from orchestration.console.parts import Parts
+
+
+def no_way_in(parts: Parts) -> str | None:
+    """Why nobody can sign in; None where somebody can."""
+    settings = parts.settings
+    if parts.provider is not None or settings.console_proxy_header or parts.accounts.exist():
+        return None
+    return (
+        "Nobody has an account yet, so this console is read-only and answers to this machine alone. Declare a person in the "
+        "configuration (escalation.people), apply it, then: govern user add PERSON"
+    )
+
+
+def read_only(parts: Parts) -> str | None:
+    """Why nothing can be answered here; None where it can."""
+    configuration = parts.configuration()
+    if configuration is None:
+        return "No configuration is in force, so nobody may answer: govern up CONFIG_DIR"
+    if parts.key is None or parts.sender is None:
+        return "This console has no key to sign answers with: start it as `govern console`"
+    public = parts.key.public.text
+    if public not in configuration.escalation.console_keys.values():
+        return "Answers given here would not count: the configuration does not know this console's key. " + key_lines(
+            public
+        )
+    return None
+
+
+def key_lines(public: str) -> str:
+    """The lines that make a console's key known.
+
+    >>> print(key_lines("ed25519:AAAA"))
+    Add these lines and apply them:
+    escalation:
+      console_keys:
+        console: ed25519:AAAA
+    """
+    return f"Add these lines and apply them:\nescalation:\n  console_keys:\n    console: {public}"
