@@ -15,6 +15,7 @@ from agents.policy.agent import PolicyAgent
 from agents.policy.edits import Seal
 from orchestration import keys
 from orchestration.archive import Archive
+from orchestration.escalation_lane import EscalationWork, escalation_inputs, escalation_lane
 from orchestration.evidence import ArchiveWork, AuditWork
 from orchestration.kafka import Broker
 from orchestration.lane import Lane
@@ -36,6 +37,9 @@ AUDIT_BATCH = 50_000
 ARCHIVE_BATCH = 20_000
 ASSESS_BATCH = 1_000
 JOIN_BATCH = 5_000
+ESCALATION_BATCH = 2_000
+ESCALATION_AGE_MS = 50
+"""Flags of a storm come together; people wait for this lane, so it gathers no longer."""
 TRIAGE_BATCH = 500
 TRIAGE_AGE_MS = 50
 """A reviewer waits for this one: it gathers no longer than a burst of incidents takes."""
@@ -52,6 +56,7 @@ def lane_names(settings: Settings, configuration: Configuration | None) -> list[
             names += [LaneName(settings.prefix, agent, topic, number) for number in range(settings.partitions)]
     names += _monitor_lanes(settings, configuration)
     names += [LaneName(settings.prefix, "release", settings.topic("held"), n) for n in range(settings.partitions)]
+    names.append(escalation_lane(settings))
     names.append(LaneName(settings.prefix, "triage", settings.topic("incidents"), 0))
     names.append(LaneName(settings.prefix, "notify", settings.topic("notifications"), 0))
     for short in (*EVIDENCE, CHECKPOINTS):
@@ -159,6 +164,13 @@ def _notify(settings: Settings, name: LaneName) -> LaneLife:
     return NotifyLane(name, Broker(settings), Pace(1, 0, settings.snapshot_interval_ms))
 
 
+def _escalation(settings: Settings, name: LaneName) -> LaneLife:
+    pace = Pace(ESCALATION_BATCH, ESCALATION_AGE_MS, settings.snapshot_interval_ms)
+    return ManifestLane(
+        name, Broker(settings), escalation_inputs(settings), lambda: EscalationWork(settings, name), pace
+    )
+
+
 MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "policy": _policy,
     "audit": _audit,
@@ -166,6 +178,7 @@ MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "observe": _observe,
     "join": _join,
     "assess": _assess,
+    "escalation": _escalation,
     "release": _release,
     "triage": _triage,
     "notify": _notify,

@@ -46,7 +46,7 @@ class Shown:
             "title": data.title,
             "version": data.version,
             "segment": data.segment,
-            "causes": len(data.keys),
+            "keys": len(data.keys),
             "effect": data.effect.value if data.effect else None,
             "team": data.team,
         }
@@ -75,8 +75,8 @@ class Live:
     """The worst severity among its flags; triage may raise by one step from here."""
     base_ms: int
     """When its chain began to count."""
-    next_step: int = 0
-    """The step that comes next."""
+    left: tuple[int, ...] = ()
+    """Steps of the chain that are still to come."""
     repeated_ms: int = 0
     """When its last step was told last."""
     insisting: bool = False
@@ -99,6 +99,8 @@ class Live:
     """Teams that are told of an LLM's raise when their business opens."""
     dirty: bool = False
     """Something was counted since it was written."""
+    written: int = 0
+    """Records so far: the next one's revision."""
     written_ms: int = 0
     marks: dict[str, list[Mark]] = field(default_factory=dict)
     """By partition of decisions: only held ones."""
@@ -194,7 +196,7 @@ class Live:
         found["marks"] = {place: [Mark(*one) for one in marks] for place, marks in found["marks"].items()}
         found["shown"] = [Shown(**one) for one in found["shown"]]
         found["votes"] = tuple(Vote.restored(one) for one in found["votes"])
-        for name in ("monitors", "loud", "at_open", "triaged"):
+        for name in ("left", "monitors", "loud", "at_open", "triaged"):
             found[name] = tuple(found[name])
         return cls(**found)
 

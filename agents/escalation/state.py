@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from agents.escalation.grouping import Cause
 from agents.escalation.incidents import Closed, Live
 from agents.people_events import IncidentData, Matchers, OverrideData, SilenceData
 
@@ -25,6 +24,7 @@ CLOSED_MS = 400 * DAY_MS
 """So long its id, group and end are remembered: `previous` names it, and a late answer is told so."""
 ANSWERED_MS = 400 * DAY_MS
 """So long the marks of reviews are: one that comes again is a repetition."""
+SWEEP_MS = 3_600_000
 BUCKETS = 64
 SLICE = 300_000
 """Characters of a bucket of incidents in one part of a snapshot."""
@@ -82,6 +82,8 @@ class State:
     """Evidence topic → the next `govern-seq`."""
     load: Counter[str] = field(default_factory=Counter)
     """Person → open incidents that are with them."""
+    swept_ms: int = 0
+    """When what is old was forgotten last."""
     touched: set[str] = field(default_factory=set)
     """Incidents that changed since the last snapshot."""
     days: set[int] = field(default_factory=set)
@@ -136,8 +138,11 @@ class State:
         self.touched.add(live.data.incident)
 
     def forget(self) -> None:
-        """Let go of what is old by the clock."""
+        """Let go of what is old by the clock; looks once an hour."""
         now = self.now_ms
+        if now - self.swept_ms < SWEEP_MS:
+            return
+        self.swept_ms = now
         for name, live in list(self.live.items()):
             ended = live.data.resolved_ms
             if not live.open and ended is not None and now - ended > WHOLE_MS:
@@ -175,6 +180,7 @@ class State:
             },
             "dead": dict(self.dead),
             "opened": self.opened,
+            "swept_ms": self.swept_ms,
         }
 
     def parts(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -221,6 +227,7 @@ class State:
         for team, those in head.get("overrides", {}).items():
             state.overrides[team] = [OverrideData.model_validate(one) for one in those]
         state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
+        state.swept_ms = head.get("swept_ms", 0)
         for part, content in _joined(parts, state.slices):
             kind = part.partition("/")[0]
             if kind == "incidents":

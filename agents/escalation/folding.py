@@ -1,0 +1,350 @@
+"""What flags, signals and triage records make of incidents: opened, grown, worsened, quiet.
+
+Promise: however a stream of flags is cut into batches, the incidents are the same, record by record.
+"""
+
+from __future__ import annotations
+
+from agents.escalation import messages, timing
+from agents.escalation.declared import Step
+from agents.escalation.desk import Desk, Heard
+from agents.escalation.grouping import Cause, group_of, incident_id, parse
+from agents.escalation.incidents import MOST_KEYS, SEVERITIES, Live, rank
+from agents.escalation.routing import Routed, route
+from agents.escalation.samples import gather
+from agents.escalation.telling import Told, again, tell
+from agents.events import Effect, Flag, FlagData, Mode, Position, Severity, SignalData, SignalStatus
+from agents.people_events import Change, IncidentData, Status, TriageData, shown_digest
+from agents.policy.flags import dedup_key
+
+LOUD = (SignalStatus.WARN, SignalStatus.ALARM)
+
+
+def flag(desk: Desk, event: Flag, at_ms: int) -> None:
+    """Count a flag in its incident, or open one. `at_ms`: the broker's time of the flag. Raises ValueError: no dedup_key."""
+    data, cause = event.data, parse(event.data.dedup_key)
+    group = group_of(cause, desk.desks.declared.group_by)
+    live = desk.state.current(group)
+    if live is not None and data.dedup_key not in live.data.keys and len(live.data.keys) >= MOST_KEYS:
+        live = None
+    if live is None:
+        live = _open(desk, event, cause, group, at_ms)
+    else:
+        _grow(desk, live, event, cause, at_ms)
+    if cause.cause.startswith("channel/"):
+        _dead(desk, live, event)
+    timing.plan(desk, live)
+
+
+def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live:
+    data = event.data
+    routed = route(desk.desks, cause.cause, cause.model, data.team, data.severity, data.labels, desk.now_ms)
+    name = incident_id(group, event.id, desk.state.known)
+    chain = desk.desks.chain(routed.chain)
+    statutory = chain.statutory_deadline
+    began = IncidentData.model_validate(
+        {
+            "incident": name,
+            "revision": 0,
+            "change": "triggered",
+            "status": Status.TRIGGERED,
+            "severity": data.severity,
+            "title": "",
+            "cause": cause.cause,
+            "model": cause.model,
+            "version": cause.version if "version" in desk.desks.declared.group_by else None,
+            "segment": cause.segment if "segment" in desk.desks.declared.group_by else None,
+            "group": group,
+            "keys": (),
+            "reason": data.reason[:4000],
+            "labels": data.labels,
+            "team": routed.team,
+            "chain": routed.chain,
+            "count": 0,
+            "opened_ms": max(desk.now_ms, 0),
+            "first_ms": at_ms,
+            "last_ms": at_ms,
+            "statutory_ms": at_ms + round(statutory * 1000) if statutory is not None else None,
+            "previous": desk.state.groups.get(group),
+        }
+    )
+    live = Live(began, desk.state.opened, data.severity, desk.now_ms, left=tuple(range(len(chain.steps))))
+    desk.state.add(live)
+    _count(desk, live, event, at_ms)
+    desk.state.update(live, title=messages.title(live.data))
+    desk.index(live)
+    begin(desk, live, messages.counted(data.count, "decision") if data.effect else "")
+    for narrow in desk.narrower(live):
+        if not narrow.muted and timing.mute(desk, narrow):
+            desk.write(narrow, "inhibited", said=timing.muted_by(narrow))
+            timing.plan(desk, narrow)
+    return live
+
+
+def begin(desk: Desk, live: Live, said: str) -> None:
+    """The first record of an incident that was just opened, with its first message where nothing mutes it."""
+    told, words = None, timing.muted_by(live) if timing.mute(desk, live) else ""
+    if not live.muted:
+        told, words = timing.first_step(desk, live)
+    changes: tuple[Change, ...] = ("triggered",)
+    fields: dict[str, object] = {}
+    if told is not None:
+        changes = ("triggered", "told")
+        fields = {"step": 0, "told": tuple(told.people), "with_": tuple(told.people)}
+    elif live.muted:
+        changes = ("triggered", "inhibited" if live.data.inhibited_by is not None else "silenced")
+    desk.write(
+        live,
+        *changes,
+        said="; ".join(part for part in (said, words) if part),
+        send=[("trigger", told, tuple(told.passed.values()))] if told is not None else (),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _grow(desk: Desk, live: Live, event: Flag, cause: Cause, at_ms: int) -> None:
+    """Count; write at once what people act on, the rest once in a while."""
+    shown, before, waited = live.shown[-1].digest, live.data, live.data.held
+    _count(desk, live, event, at_ms)
+    data = live.data
+    if rank(event.data.severity) > rank(live.flagged):
+        live.flagged = event.data.severity
+        labels = {**data.labels, **event.data.labels}
+        desk.state.update(live, labels=labels, severity=max(data.severity, live.flagged, key=rank))
+        desk.state.update(live, title=messages.title(live.data))
+        worsened(desk, live, before.severity, event.data.team, cause)
+        return
+    if data.effect is not before.effect or (data.held > 0) is not (waited > 0):
+        desk.state.update(live, title=messages.title(data))
+    live.dirty = True
+    if (
+        shown_digest(live.data) != shown
+        or (data.held > 0 and not waited)
+        or desk.now_ms - live.written_ms >= timing.GROWTH_MS
+    ):
+        desk.write(live, "grew", said=timing.grown(live))
+
+
+def worsened(desk: Desk, live: Live, before: Severity, team: str | None, cause: Cause) -> None:
+    """A worse severity: routed anew, and told to those whom it is with, or by the new chain."""
+    data = live.data
+    routed = route(desk.desks, cause.cause, cause.model, team, live.flagged, data.labels, desk.now_ms)
+    said = f"{before.value} before, {data.severity.value} now"
+    told, why = Told(), ""
+    if routed != Routed(data.team, data.chain):
+        _reroute(desk, live, routed)
+        told_now, words = (None, "") if timing.muted(desk, live) else timing.first_step(desk, live)
+        told, why = told_now or Told(), words
+    elif not timing.muted(desk, live):
+        told = desk.present(live)
+        why = timing.words(told) if told.people else ""
+    people = {"told": timing.merged(live.data.told, told.people), "with_": timing.merged(live.data.with_, told.people)}
+    said = "; ".join(part for part in (said, why) if part)
+    desk.write(live, "worsened", said=said, send=[("escalate", told, ())], **people)  # type: ignore[arg-type]
+
+
+def _reroute(desk: Desk, live: Live, routed: Routed) -> None:
+    """By another chain from its first step on; the owner stays, another team is added."""
+    data, chain = live.data, desk.desks.chain(routed.chain)
+    teams = data.teams
+    if routed.team is not None and routed.team not in (data.team, *teams):
+        teams = (*teams, routed.team)
+    statutory = chain.statutory_deadline
+    fields: dict[str, object] = {"teams": teams}
+    if data.team is None:
+        fields = {"team": routed.team}
+    if routed.chain != data.chain:
+        live.base_ms, live.left = desk.now_ms, tuple(range(len(chain.steps)))
+        live.insisting = data.status is not Status.TRIGGERED
+        fields["chain"] = routed.chain
+        if statutory is not None:
+            until = data.first_ms + round(statutory * 1000)
+            fields["statutory_ms"] = min(until, data.statutory_ms or until)
+    desk.state.update(live, **fields)
+    due_by(desk, live)
+
+
+def _count(desk: Desk, live: Live, event: Flag, at_ms: int) -> None:
+    """Counts, times, keys, sample and `through`; without effect: it was no decision that is flagged."""
+    data, told = event.data, live.data
+    fields: dict[str, object] = {
+        "count": told.count + data.count,
+        "flags": told.flags + 1,
+        "first_ms": min(told.first_ms, at_ms),
+        "last_ms": max(told.last_ms, at_ms),
+    }
+    if data.dedup_key not in told.keys:
+        fields["keys"] = (*told.keys, data.dedup_key)
+        desk.by_key[data.dedup_key] = told.incident
+    if data.effect is not None:
+        place, end = f"{data.topic}/{data.partition}", data.last_offset + 1
+        if told.effect is None or data.effect.strictness > told.effect.strictness:
+            fields["effect"] = data.effect
+        fields["through"] = {**told.through, place: max(end, told.through.get(place, 0))}
+        places = [Position(topic=data.topic, partition=data.partition, offset=one) for one in data.sample[:20]]
+        fields["sample"] = gather(told.incident, told.sample, places)
+        if data.effect is Effect.HOLD and gated(desk, data):
+            live.hold(place, end, data.count, desk.now_ms)
+    desk.state.update(live, **fields)
+    waits(desk, live)
+    if event.source.endswith("/monitor") and data.dedup_key not in live.monitors:
+        live.monitors = (*live.monitors, data.dedup_key)
+    if data.dedup_key in live.monitors:
+        _listen(desk, live)
+
+
+def gated(desk: Desk, data: FlagData) -> bool:
+    """Whether what is flagged as held really is: its model is in the path."""
+    configuration = desk.desks.configuration
+    model = configuration.models.get(parse(data.dedup_key).model or "")
+    if model is None and configuration.undeclared is not None:
+        model = configuration.models[configuration.undeclared]
+    return model is not None and model.mode is Mode.GATE
+
+
+def waits(desk: Desk, live: Live) -> None:
+    """How many held decisions wait, and by when they need an answer."""
+    held, since = live.waiting()
+    live.waits_since_ms = since
+    desk.state.update(live, held=held)
+    if live.data.deadline_ms is None or not held:
+        due_by(desk, live)
+
+
+def due_by(desk: Desk, live: Live) -> None:
+    """The deadline of what waits, from when the first of it began to wait."""
+    chain, since = desk.chain(live), live.waits_since_ms
+    due = since + round(chain.deadline * 1000) if chain.deadline is not None and since is not None else None
+    if live.data.deadline_ms != due:
+        desk.state.update(live, deadline_ms=due)
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+
+def key_of_signal(data: SignalData) -> str:
+    """The dedup_key of the flags that accompany a signal (as agents/monitor/agent.py makes them)."""
+    where = " ".join(part for part in (data.segment, data.group) if part) or None
+    return dedup_key(data.monitor, data.model, None if data.scope == "model" else data.version, where)
+
+
+def signal(desk: Desk, key: str, heard: Heard | None) -> None:
+    """A signal changed, or was withdrawn (None)."""
+    before = desk.signals.get(key)
+    if heard is None:
+        desk.signals.pop(key, None)
+    else:
+        desk.signals[key] = heard
+    if (before is not None and before.loud) is (heard is not None and heard.loud) and before is not None:
+        return
+    live = desk.state.find(desk.by_key.get(key))
+    if live is None or not live.open or key not in live.monitors:
+        return
+    was = live.quiet_ms
+    _listen(desk, live)
+    if live.quiet_ms is not None and was is None:
+        desk.write(
+            live, "calmed", said="the alarm ended" if live.data.labels.get("status") == "alarm" else "the warning ended"
+        )
+    elif was is not None and live.quiet_ms is None:
+        desk.write(live, "worsened", said="it is back")
+    timing.plan(desk, live)
+
+
+def _listen(desk: Desk, live: Live) -> None:
+    """Since when all of its monitors are quiet; only where every one of its keys is a monitor's."""
+    live.loud = tuple(key for key in live.monitors if (found := desk.signals.get(key)) is not None and found.loud)
+    calm = not live.loud and len(live.monitors) == len(live.data.keys)
+    live.quiet_ms = (live.quiet_ms if live.quiet_ms is not None else desk.now_ms) if calm else None
+    heard = next((desk.signals[key] for key in live.monitors if key in desk.signals), None)
+    if heard is not None and live.data.signal is None:
+        desk.state.update(live, signal=heard.source)
+    desk.state.touched.add(live.data.incident)
+
+
+# -- dead channels -----------------------------------------------------------------------------------------------------
+
+
+def _dead(desk: Desk, live: Live, event: Flag) -> None:
+    """A channel that does not deliver: what it should have told is told by another one."""
+    labels = event.data.labels
+    channel = labels.get("channel") or parse(event.data.dedup_key).cause.removeprefix("channel/")
+    desk.state.dead[channel] = live.data.incident
+    lost = desk.state.find(labels.get("incident"))
+    if lost is None or not lost.open or lost is live:
+        return
+    people = lost.reached.pop(channel, [])
+    if timing.muted(desk, lost):
+        desk.write(lost, "told", said=f"a message by {channel} did not arrive; it is muted, so nobody is told again")
+        return
+    told = again(desk.desks, people or lost.data.with_, not people, desk.situation(lost))
+    said = f"a message by {channel} did not arrive; {timing.words(told)}"
+    desk.write(
+        lost,
+        "told",
+        said=said,
+        send=[("trigger", told, (f"{channel} does not deliver, so this comes by another way",))],
+        told=timing.merged(lost.data.told, told.people),
+    )
+    timing.plan(desk, lost)
+
+
+# -- triage ------------------------------------------------------------------------------------------------------------
+
+
+def triage(desk: Desk, data: TriageData, digest: str) -> None:
+    """Take note of a summary: teams are only added, severity rises by one step at most and never falls."""
+    live = desk.state.find(data.incident)
+    newer = (data.revision, int(data.by == "model"))
+    if live is None or not live.open or newer < live.triaged or data.revision >= live.written:
+        return
+    live.triaged = newer
+    known = live.data
+    added = tuple(
+        one
+        for one in dict.fromkeys(data.teams)
+        if one in desk.desks.declared.teams and one not in (known.team, *known.teams)
+    )
+    highest = SEVERITIES[min(rank(live.flagged) + 1, len(SEVERITIES) - 1)]
+    severity = max(known.severity, min(data.severity, highest, key=rank), key=rank)
+    raised = severity is not known.severity
+    desk.state.update(live, triage=digest, teams=(*known.teams, *added), severity=severity)
+    if not raised and not added:
+        desk.write(live, "triaged", said="")
+        timing.plan(desk, live)
+        return
+    said = [f"triage adds {messages.listed(added)}"] if added else []
+    said += [f"triage finds it {severity.value}"] if raised else []
+    told, when = _told_by_triage(desk, live, added, raised=raised, model=data.by == "model")
+    said += [f"told {messages.listed(told.people)}"] if told.people else []
+    desk.write(
+        live,
+        "triaged",
+        *(("worsened",) if raised else ()),
+        said="; ".join([*said, *when]),
+        send=[("escalate", told, tuple(told.passed.values()))],
+        told=timing.merged(live.data.told, told.people),
+        with_=timing.merged(live.data.with_, told.people),
+    )
+    timing.plan(desk, live)
+
+
+def _told_by_triage(
+    desk: Desk, live: Live, added: tuple[str, ...], *, raised: bool, model: bool
+) -> tuple[Told, list[str]]:
+    """Whom a raise or an added team tells now; what a model says alone pages nobody outside hours."""
+    told, later = Told(), []
+    if timing.muted(desk, live):
+        return told, []
+    case = desk.situation(live, live.flagged if model else None)
+    own = raised and bool(live.data.told)
+    asked = [one for one in added if not model or desk.desks.is_open(one, desk.now_ms)]
+    if own and (not model or desk.desks.is_open(live.data.team, desk.now_ms)):
+        told = desk.present(live, case.severity)
+    elif own:
+        later.append(live.data.team or "")
+    later += [one for one in added if one not in asked]
+    for team in asked:
+        told.add(tell(desk.desks, Step(tell=(f"team:{team}",)), case))
+    live.at_open = tuple(dict.fromkeys((*live.at_open, *(one for one in later if one))))
+    return told, ["outside hours: told when business opens"] if later else []
