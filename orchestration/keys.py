@@ -52,7 +52,7 @@ def generate(name: str, folder: Path = DEFAULT_DIR, store: str | None = None) ->
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise Misconfigured(f"{name!r} does not fit a key; use the topic prefix: letters, digits, dots, dashes")
     folder = folder.expanduser().resolve()
-    _refuse(folder, store)
+    refuse_place(folder, store)
     found = paths(name, folder)
     for path in (found.signer, found.salt, found.verifier):
         if path.exists():
@@ -62,9 +62,9 @@ def generate(name: str, folder: Path = DEFAULT_DIR, store: str | None = None) ->
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = Signer(name, secrets.token_bytes(32))
     salt_id = f"{name}-{secrets.token_hex(4)}"
-    _write(found.signer, signer.encoded(), 0o600)
-    _write(found.salt, f"{_SALT}{salt_id}+{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}", 0o600)
-    _write(found.verifier, str(signer.verifier), 0o644)
+    write_file(found.signer, signer.encoded(), 0o600)
+    write_file(found.salt, f"{_SALT}{salt_id}+{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}", 0o600)
+    write_file(found.verifier, str(signer.verifier), 0o644)
     return found
 
 
@@ -74,7 +74,7 @@ def load_signer(path: Path) -> Signer:
     Raises:
         Misconfigured: missing, damaged, or readable by group or others.
     """
-    return Signer.parse(_secret(path))
+    return Signer.parse(read_secret(path))
 
 
 def load_salt(path: Path) -> Committer:
@@ -83,7 +83,7 @@ def load_salt(path: Path) -> Committer:
     Raises:
         Misconfigured: missing, damaged, or readable by group or others.
     """
-    matched = re.fullmatch(re.escape(_SALT) + r"([^\s+]+)\+([A-Za-z0-9+/]+={0,2})", _secret(path))
+    matched = re.fullmatch(re.escape(_SALT) + r"([^\s+]+)\+([A-Za-z0-9+/]+={0,2})", read_secret(path))
     if matched is None:
         raise Misconfigured(f"{path} does not hold a salt key of the form SALT+KEY+id+base64")
     try:
@@ -101,7 +101,8 @@ def load_verifier(path: Path) -> Verifier:
     return Verifier.parse(_text(path))
 
 
-def _refuse(folder: Path, store: str | None) -> None:
+def refuse_place(folder: Path, store: str | None) -> None:
+    """Raises Misconfigured where secrets in a folder would be committed to git, or handed out with the evidence."""
     for parent in (folder, *folder.parents):
         if (parent / ".git").exists():
             raise Misconfigured(
@@ -115,26 +116,33 @@ def _refuse(folder: Path, store: str | None) -> None:
             )
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def write_file(path: Path, text: str, mode: int) -> None:
+    """A new file with one line, there whole or not at all; raises FileExistsError where there is one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    finally:
+        partial.unlink()
 
 
-def _secret(path: Path) -> str:
-    text = _text(path)
+def read_secret(path: Path, mend: str = "govern audit keygen") -> str:
+    """A secret's text. Raises Misconfigured: missing (`mend` makes one), or readable by group or others."""
+    text = _text(path, mend)
     mode = stat.S_IMODE(path.expanduser().stat().st_mode)
     if mode & 0o077:
         raise Misconfigured(f"{path} can be read by others (mode {mode:04o}); mend it: chmod 600 {path}")
     return text
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, mend: str = "govern audit keygen") -> str:
     try:
         return path.expanduser().read_text().strip()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise Misconfigured(f"there is no key {path}; make one: govern audit keygen") from error
+        raise Misconfigured(f"there is no key {path}; make one: {mend}") from error
     except PermissionError as error:
         raise Misconfigured(f"{path} cannot be read by this user; run as its owner") from error
