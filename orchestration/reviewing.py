@@ -43,10 +43,9 @@ from orchestration.kafka import Broker, close, sort_error
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 
-_CHANGES = {"acknowledge": "acknowledged", "resolve": "resolved"}
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 POLL_MS = 100
-LOOK_S = 0.5
+LOOK_S = 0.25
 """So often the lane is asked how far it has come, where nothing was heard of an answer."""
 SEND_MS = 10_000
 SKEW_MS = 60_000
@@ -290,7 +289,8 @@ class _Heard:
     def _one(self, record: Any) -> None:
         value = record.value or b""
         if record.topic.endswith(".incidents"):
-            self._changed(Incident.model_validate_json(value).data)
+            if record.timestamp >= self._sent.time_ms:
+                self._changed(Incident.model_validate_json(value).data)
         elif b'"governance.refusal.v1"' in value:
             refusal = Refusal.model_validate_json(value).data
             if (refusal.review.topic, refusal.review.offset) == (self._sent.topic, self._sent.offset):
@@ -311,8 +311,6 @@ class _Heard:
                 self._incident = incident
         elif incident.incident == sent.incident and incident.by == sent.person:
             self._incident = incident
-            if _CHANGES.get(sent.action) in (incident.change, *incident.changes):
-                self.certain = self.certain or self.likely
 
 
 class _Tail:
