@@ -270,8 +270,8 @@ held = Table(
 )
 """Every decision that was ever held, from its gate verdict and (`resolution` on) its final one; null: it waits.
 
-`topic`, `partition`, `offset` are the decision's; `rules`: ids of the reasons that hold it; `verdict_offset` and `final_offset` its verdicts' in that
-partition of `verdicts`; `causationid`: what ended the wait, a ruling's id."""
+`topic`, `partition`, `offset` are the decision's; `rules`: ids of the reasons that hold it; `verdict_offset` and
+`final_offset`: its verdicts' in that partition of `verdicts`; `causationid`: what ended the wait, a ruling's id."""
 
 held_causes = Table(
     "held_causes",
@@ -384,19 +384,18 @@ signals = Table(
     Column("group", Text),
     Column("status", Text, nullable=False),
     Column("data", Text, nullable=False),
-    Column("width_ms", BigInteger, nullable=False),
-    Column("points", Integer, nullable=False),
     Index("signals_model", "model", "version"),
 )
-"""The signals that stand; one that was withdrawn goes. `since_ms`: since when the status is what it is, as far as was seen;
-`width_ms`, `points`: how wide the stretches of its history are, and how many there are."""
+"""The signals that stand; one that was withdrawn goes. `since_ms`: since when its status is what it is, as the broker saw."""
 
 signal_points = Table(
     "signal_points",
     metadata,
     _key("key"),
+    _key("width_ms", BigInteger),
     _key("stretch", BigInteger),
     _time("time_ms", nullable=False),
+    _time("clock_ms"),
     Column("status", Text, nullable=False),
     Column("estimate", Float),
     Column("lower", Float),
@@ -405,9 +404,16 @@ signal_points = Table(
     Column("e_value", Float),
     Column("limit", Float),
 )
-"""A signal's history for charts: the last word of each stretch (`time_ms // width_ms`), at most POINTS of them."""
+"""A signal's history for charts: its last word in each stretch (`time_ms // width_ms`), in several widths (SPANS)."""
 
-POINTS = 400
+SPANS: dict[int, int | None] = {
+    1_000: 10 * 60_000,
+    10_000: 3_600_000,
+    300_000: 86_400_000,
+    3_600_000: 14 * 86_400_000,
+    86_400_000: None,
+}
+"""Width of a stretch → how long such points are kept behind the signal's newest word; null: always. In ms."""
 
 watermarks = Table(
     "watermarks",

@@ -84,7 +84,8 @@ class Rows:
         least: Collection[str] = (),
         greatest: Collection[str] = (),
     ) -> None:
-        """Rows that are merged with those of the same key: sums are added, and the least and greatest values stay."""
+        """Rows that are merged with those of the same key: sums are added, the least and greatest values stay, and of
+        other columns the later value."""
         merged = self._added.setdefault(table, ({}, sums, least, greatest))[0]
         for row in rows:
             key = tuple(row[column.name] for column in table.primary_key)
@@ -92,12 +93,11 @@ class Rows:
             if old is None:
                 merged[key] = row
                 continue
-            for name in sums:
-                old[name] += row[name]
-            for name in least:
-                old[name] = min(old[name], row[name])
-            for name in greatest:
-                old[name] = max(old[name], row[name])
+            for name, value in row.items():
+                if name in sums:
+                    old[name] += value
+                elif not (name in least and old[name] < value) and not (name in greatest and old[name] > value):
+                    old[name] = value
 
     def write(self, connection: Connection) -> None:
         """Write all of it."""
