@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
@@ -69,6 +70,9 @@ class Expected:
     effect: str | None
     route: str | None
     rules: tuple[str, ...] = ()
+    holding: tuple[str, ...] = ()
+    """The rules that hold it; none where it is not held."""
+    version: str = ""
 
 
 @dataclass
@@ -78,6 +82,8 @@ class Rule:
     models: tuple[str, ...] = ("loan",)
     window: int = 100_000
     gate: bool = True
+    edits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rulings that edit → the rules that they answer: an amended decision names one in `govern-edit`."""
     _seen: dict[int, dict[str, tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(dict))
     _count: Counter[int] = field(default_factory=Counter)
 
@@ -91,9 +97,11 @@ class Rule:
             model, output = event["data"]["model"]["name"], event["data"]["output"]
             score, confidence = float(output["score"]), float(output["confidence"])
             amount = float(event["data"]["features"]["amount"])
+            version = str(event["data"]["model"]["version"])
         except (ValueError, KeyError, TypeError):
             return Expected("malformed", "block", "dead-letters", ("record/malformed",))
-        if any(name.startswith("govern-") for name, _ in record.headers):
+        answered = self._answered(record, event)
+        if answered is None and any(name.startswith("govern-") for name, _ in record.headers):
             return Expected("malformed", "block", "dead-letters", ("record/malformed",))
         before = self._seen[record.partition].get(identity)
         self._seen[record.partition][identity] = (number, record.value or b"")
@@ -110,9 +118,18 @@ class Rule:
             rules.append("limits/hold-unsure")
         if amount > 900:
             rules.append("limits/log-large")
-        effect = "block" if score > 0.9 else "hold" if confidence < 0.2 else "log" if amount > 900 else "allow"
+        holding = tuple({"limits/hold-unsure"} & set(rules) - set(answered or ()))
+        effect = "block" if score > 0.9 else "hold" if holding else "log" if amount > 900 else "allow"
         route = {"block": "withheld", "hold": "held", "log": "released", "allow": "released"}[effect]
-        return Expected("decision", effect, route if self.gate else None, tuple(rules))
+        route_ = route if self.gate else None
+        return Expected("decision", effect, route_, tuple(rules), holding if route_ == "held" else (), version)
+
+    def _answered(self, record: Seen, event: dict[str, object]) -> tuple[str, ...] | None:
+        """What an amended decision answers; None where it is none, or claims a ruling that does not exist."""
+        if [name for name, _ in record.headers if name.startswith("govern-")] != ["govern-edit"]:
+            return None
+        ruling = json.loads(record.own("govern-edit") or "{}").get("ruling")
+        return self.edits.get(ruling) if str(event["id"]).startswith(f"{ruling}/") else None
 
 
 def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = None) -> list[Problem]:
@@ -121,10 +138,19 @@ def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = Non
     decisions = sorted(view.topics["decisions"], key=lambda record: (record.partition, record.offset))
     if sent is not None:
         problems += _arrived(decisions, sent, prefix)
-    verdicts = _by_place(view.topics["verdicts"], lambda record: (record.key or b"").decode())
+    rulings = [json.loads(one.value or b"") | {"at": one.offset} for one in view.topics.get("rulings", ())]
+    rulings = [one for one in rulings if one["type"] == "governance.ruling.v1"]
+    rule.edits |= {one["id"]: _rules(one) for one in rulings if one["data"]["resolution"] == "edited"}
+    gates = _by_place([one for one in view.topics["verdicts"] if not _final(one)], _key)
+    finals = _by_place([one for one in view.topics["verdicts"] if _final(one)], _key)
+    pending = [one for one in view.topics["held"] if one.value is not None]
+    tombstones = _by_place([one for one in view.topics["held"] if one.value is None], _key)
     ends = {
-        name: _by_place(view.topics[name], lambda record: (record.own("govern-verdict") or "").removesuffix("/gate"))
-        for name in ("released", "held", "withheld", "dead-letters")
+        name: _by_place(records, lambda record: (record.own("govern-verdict") or "").rpartition("/")[0])
+        for name, records in (
+            *((name, view.topics[name]) for name in ("released", "withheld", "dead-letters")),
+            ("held", pending),
+        )
     }
     places = set()
     flags: Counter[str] = Counter()
@@ -133,9 +159,12 @@ def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = Non
         places.add(place)
         expected = rule.expect(record)
         flags.update(expected.rules)
-        problems += _judged(record, place, verdicts.get(place, []), expected)
-        problems += _ended(record, place, {name: found.get(place, []) for name, found in ends.items()}, expected)
-    for name, found in (("verdicts", verdicts), *ends.items()):
+        problems += _judged(record, place, gates.get(place, []), expected)
+        ruled = _ruled(record, f"{prefix}.decisions", expected, rulings) if expected.holding else None
+        problems += _answered(place, finals.get(place, []), tombstones.get(place, []), ruled)
+        found = {name: found.get(place, []) for name, found in ends.items()}
+        problems += _ended(record, place, found, expected.route, ruled)
+    for name, found in (("verdicts", gates), ("final verdicts", finals), ("tombstones", tombstones), *ends.items()):
         problems += [
             Problem("unknown", f"{name}: {place}", "no such decision") for place in found if place not in places
         ]
@@ -143,6 +172,60 @@ def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = Non
     if view.leaves is not None:
         problems += _audited(view.topics["verdicts"], view.leaves)
     return sorted(problems)
+
+
+def _final(verdict: Seen) -> bool:
+    return str(json.loads(verdict.value or b"{}").get("id", "")).endswith("/final")
+
+
+def _key(record: Seen) -> str:
+    return (record.key or b"").decode()
+
+
+def _rules(ruling: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(json.loads(key)[0] for key in ruling["data"]["keys"])
+
+
+def _ruled(
+    record: Seen, topic: str, expected: Expected, rulings: Sequence[dict[str, Any]]
+) -> tuple[str, str, str] | None:
+    """(effect, resolution, ruling) of a held decision by the first rulings that answer it; None: it still waits."""
+    keys = {json.dumps([one, "loan", expected.version, None], separators=(",", ":")) for one in expected.holding}
+    left = set(keys)
+    for ruling in rulings:
+        data = ruling["data"]
+        if data.get("items") is None:
+            covered = record.offset < data.get("through", {}).get(f"{topic}/{record.partition}", 0)
+        else:
+            covered = {"topic": topic, "partition": record.partition, "offset": record.offset} in data["items"]
+        if not covered or not keys & set(data["keys"]):
+            continue
+        if data["resolution"] == "edited" or data["effect"] == "block":
+            return "block", data["resolution"], ruling["id"]
+        if data["effect"] == "allow":
+            left -= set(data["keys"])
+            if not left:
+                return "allow", data["resolution"], ruling["id"]
+    return None
+
+
+def _answered(
+    place: str, finals: Sequence[Seen], tombstones: Sequence[Seen], ruled: tuple[str, str, str] | None
+) -> list[Problem]:
+    """A held decision that rulings answer has one final verdict and one tombstone; any other has neither."""
+    if ruled is None:
+        told = [f"{len(finals)} final verdicts"] * bool(finals) + [f"{len(tombstones)} tombstones"] * bool(tombstones)
+        return [Problem("without-leave", place, f"{one}, which no ruling allows") for one in told]
+    problems = []
+    for what, found in (("final verdict", finals), ("tombstone", tombstones)):
+        if len(found) != 1:
+            problems.append(Problem("doubled" if found else "lost", place, f"{len(found)} {what}s"))
+    for verdict in finals:
+        event = json.loads(verdict.value or b"{}")
+        said = (event["data"].get("effect"), event["data"].get("resolution"), event.get("causationid"))
+        if said != ruled:
+            problems.append(Problem("wrong-effect", place, f"final verdict {said}, not {ruled}"))
+    return problems
 
 
 def _by_place(records: Iterable[Seen], place: object) -> dict[str, list[Seen]]:
@@ -187,14 +270,21 @@ def _judged(record: Seen, place: str, verdicts: Sequence[Seen], expected: Expect
     return problems
 
 
-def _ended(record: Seen, place: str, ends: dict[str, list[Seen]], expected: Expected) -> list[Problem]:
+def _ended(
+    record: Seen, place: str, ends: dict[str, list[Seen]], route: str | None, ruled: tuple[str, str, str] | None
+) -> list[Problem]:
     problems = []
+    wanted = {route} if ruled is None else {"held", "released" if ruled[0] == "allow" else "withheld"}
+    stage = "gate" if ruled is None else "final"
     for name, found in ends.items():
-        if name == expected.route:
-            if not found:
+        if name in wanted:
+            if not found and not (name == "held" and ruled is not None):  # compaction may have taken what ended
                 problems.append(Problem("lost", place, f"not in {name}"))
             elif len(found) > 1:
                 problems.append(Problem("doubled", place, f"{len(found)} times in {name}"))
+            for copy in found if name != "held" else ():
+                if copy.own("govern-verdict") != f"{place}/{stage}":
+                    problems.append(Problem("without-leave", place, f"in {name} by {copy.own('govern-verdict')}"))
         elif found:
             problems.append(Problem("without-leave", place, f"in {name}, which nothing allows"))
         for copy in found:
@@ -246,7 +336,9 @@ def _audited(verdicts: Sequence[Seen], leaves: dict[int, list[bytes]]) -> list[P
 
 async def read(client: dict[str, object], prefix: str, store: Path | None = None) -> View:
     """Look at the topics up to their present ends, and at the evidence files."""
-    topics = {name: await read_topic(client, f"{prefix}.{name}") for name in ("decisions", *OUTPUTS, "flags")}
+    topics = {
+        name: await read_topic(client, f"{prefix}.{name}") for name in ("decisions", *OUTPUTS, "flags", "rulings")
+    }
     leaves = None
     if store is not None:
         partitions = {record.partition for record in topics["decisions"]}
