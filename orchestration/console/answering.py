@@ -105,13 +105,11 @@ async def what_became_of(parts: Parts, session: Session, sent: str) -> Told | No
     if ticket is None or ticket.told is None:
         return None
     told = Told.restored(ticket.told)
-    if told.kind != "pending" or parts.sender is None or ticket.sent is None:
+    if told.kind != "pending" or parts.sender is None or not told.receipt:
         return told
     with suppress(Retryable):
-        found = await parts.sender.outcome(told.review, ReviewData.model_validate_json(ticket.sent), 0.0)
-        if found is not None:
-            await run_in_threadpool(parts.tickets.tell, ticket, found.plain())
-            return found
+        told = await parts.sender.outcome(told.receipt, 0.0)
+        await run_in_threadpool(parts.tickets.tell, ticket, told.plain())
     return told
 
 
@@ -340,22 +338,18 @@ async def _send(request: Request, ticket: Ticket, data: ReviewData, back: str) -
     parts, data = parts_of(request), ReviewData.model_validate(data.model_dump(by_alias=True))
     assert parts.sender is not None, "read-only without a sender"
     review = f"console/{ticket.digest.removeprefix('sha256:')[:32]}"
-    pending = Told(
-        "pending", "Your answer is recorded and on its way; this page will say what became of it.", review, data.action
-    )
-    if not await run_in_threadpool(parts.tickets.claim, ticket, data.model_dump_json(), pending.plain()):
+    told = Told("pending", "Your answer is being sent.", data.action)
+    if not await run_in_threadpool(parts.tickets.claim, ticket, told.plain()):
         return _onward(back, ticket)  # sent before: that page tells what the first one did
     try:
-        if (
-            ticket.told is None
-            or ticket.told.get("kind") != "failed"
-            or not await parts.sender.outcome(review, data, 0.0)
-        ):
-            await parts.sender.send(review, data)
-        told = await parts.sender.outcome(review, data, WAIT_S) or pending
+        receipt = await parts.sender.send(review, data)
     except Retryable as error:
-        told = Told("failed", f"Your answer could not be sent ({error}). Send it again.", review, data.action)
+        told = Told("failed", f"Your answer could not be sent ({error}). Send the form again.", data.action)
         await run_in_threadpool(parts.tickets.free, ticket)
+    else:
+        told = Told("pending", "Your answer is recorded, and nobody has taken it up yet.", data.action, "", receipt)
+        with suppress(Retryable):
+            told = await parts.sender.outcome(receipt, WAIT_S)
     await run_in_threadpool(parts.tickets.tell, ticket, told.plain())
     return _onward(back, ticket)
 

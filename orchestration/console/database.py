@@ -78,7 +78,6 @@ tickets = Table(
     Column("about", Text, nullable=False),  # JSON: what the page showed (answering.py)
     Column("rendered_ms", BigInteger, nullable=False),
     Column("used_ms", BigInteger),
-    Column("sent", Text),  # JSON: the answer
     Column("told", Text),  # JSON: what became of the answer
     Index("tickets_session", "session", "rendered_ms"),
 )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,14 +50,6 @@ SAID = {
 HSTS = "max-age=31536000"
 
 
-class TooLarge(Exception):
-    """More body than a form can have."""
-
-
-class TooSlow(Exception):
-    """A body that does not come to its end."""
-
-
 class Guard:
     """Wraps the application; `hosts` are the Host headers it answers to, `secure` the ones that are reached by https."""
 
@@ -74,12 +67,9 @@ class Guard:
         https = scope["scheme"] == "https" or host in self._secure()
         if https:
             scope["scheme"] = "https"
-        answered = False
 
         async def saying(message: Message) -> None:
-            nonlocal answered
             if message["type"] == "http.response.start":
-                answered = True
                 headers = MutableHeaders(scope=message)
                 for name, value in SAID.items():
                     headers[name] = value
@@ -90,16 +80,10 @@ class Guard:
 
         refused = self._refused(scope, host)
         if refused is None:
-            try:
-                return await self.app(scope, _bounded(receive), saying)
-            except TooLarge:
-                refused = PlainTextResponse(f"more than {BODY:,} bytes", 413)
-            except TooSlow:
-                refused = PlainTextResponse(f"the request took more than {BODY_S:.0f} s", 408)
-            if answered:
-                return None
+            return await self.app(scope, _bounded(receive), saying)
         refused.headers["connection"] = "close"
         await refused(scope, receive, saying)
+        return None
 
     def _refused(self, scope: Scope, host: str) -> PlainTextResponse | None:
         headers = scope["headers"]
@@ -122,7 +106,10 @@ class Guard:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """The same messages, with the body's size and time counted; afterwards (a stream's disconnect) it waits as it likes."""
+    """The same messages, with the body's size and time counted; afterwards (a stream's disconnect) it waits as it likes.
+
+    Raises HTTPException where whoever reads the body meets more than is allowed.
+    """
     taken, ended = 0, False
     loop = asyncio.get_running_loop()
     by = loop.time() + BODY_S
@@ -135,11 +122,11 @@ def _bounded(receive: Receive) -> Receive:
             async with asyncio.timeout_at(by):
                 message = await receive()
         except TimeoutError as error:
-            raise TooSlow from error
+            raise HTTPException(408, f"the request took more than {BODY_S:.0f} s") from error
         if message["type"] == "http.request":
             taken += len(message.get("body", b""))
             if taken > BODY:
-                raise TooLarge
+                raise HTTPException(413, f"more than {BODY:,} bytes")
             ended = not message.get("more_body", False)
         return message
 

@@ -55,8 +55,6 @@ class Ticket(BaseModel):
     about: About
     rendered_ms: int
     used_ms: int | None = None
-    sent: str | None = None
-    """The review's data as it was sent, JSON."""
     told: dict[str, Any] | None = None
 
 
@@ -105,15 +103,14 @@ class Tickets:
             about=about,
             rendered_ms=row.rendered_ms,
             used_ms=row.used_ms,
-            sent=row.sent,
             told=told,
         )
 
-    def claim(self, ticket: Ticket, sent: str, told: dict[str, Any]) -> bool:
-        """Use it up for what is being sent; False where it was used before, also a moment ago in another process."""
+    def claim(self, ticket: Ticket, told: dict[str, Any]) -> bool:
+        """Use it up; False where it was used before, also a moment ago in another process."""
         with self._database.begin() as connection:
             where = (tickets.c.digest == ticket.digest, tickets.c.used_ms.is_(None))
-            values = {"used_ms": self._clock(), "sent": sent, "told": json.dumps(told)}
+            values = {"used_ms": self._clock(), "told": json.dumps(told)}
             return connection.execute(update(tickets).where(*where).values(values)).rowcount == 1
 
     def free(self, ticket: Ticket) -> None:

@@ -1,4 +1,4 @@
-"""A console for tests: the real application over ASGI, with people, a clock that is moved by hand, and a lane that answers at once."""
+"""A console for tests: the real application over ASGI, with people, a clock moved by hand, and a lane that answers at once."""
 
 from __future__ import annotations
 
@@ -96,19 +96,20 @@ class Lane:
     silent: bool = False
     ruled: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    async def send(self, review: str, data: ReviewData) -> None:
+    async def send(self, review: str, data: ReviewData) -> dict[str, Any]:
         if self.down:
             raise Retryable("Kafka is away")
         self.sent.append((review, data))
         self.ruled.setdefault(data.incident or "", (review, data.person))
+        return {"review": review, "incident": data.incident or "", "person": data.person, "action": data.action}
 
-    async def outcome(self, review: str, data: ReviewData, within_s: float) -> Told | None:
-        if self.silent or review not in {one for one, _ in self.sent}:
-            return None
-        first, person = self.ruled[data.incident or ""]
-        if first == review:
-            return Told("effect", f"{data.person} answered: {data.action}", review, data.action, data.incident)
-        return Told("refused", f"{person} answered before you", review, data.action, data.incident)
+    async def outcome(self, receipt: dict[str, Any], within_s: float) -> Told:
+        if self.silent:
+            return Told("pending", "Nobody took it up yet.", receipt["action"], receipt=receipt)
+        first, person = self.ruled[receipt["incident"]]
+        if first == receipt["review"]:
+            return Told("effect", f"{person} answered: {receipt['action']}", receipt["action"], receipt=receipt)
+        return Told("refused", f"{person} answered before you", receipt["action"], "already-ruled", receipt)
 
 
 @dataclass
