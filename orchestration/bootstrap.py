@@ -15,6 +15,7 @@ from agents.policy.agent import PolicyAgent
 from agents.policy.edits import Seal
 from orchestration import keys
 from orchestration.archive import Archive
+from orchestration.assist_lane import AssistLane
 from orchestration.escalation_lane import EscalationWork, escalation_inputs, escalation_lane
 from orchestration.evidence import ArchiveWork, AuditWork
 from orchestration.kafka import Broker
@@ -58,6 +59,8 @@ def lane_names(settings: Settings, configuration: Configuration | None) -> list[
     names += [LaneName(settings.prefix, "release", settings.topic("held"), n) for n in range(settings.partitions)]
     names.append(escalation_lane(settings))
     names.append(LaneName(settings.prefix, "triage", settings.topic("incidents"), 0))
+    if configuration is not None and configuration.triage.model is not None:
+        names.append(LaneName(settings.prefix, "assist", settings.topic("triage"), 0))
     names.append(LaneName(settings.prefix, "notify", settings.topic("notifications"), 0))
     for short in (*EVIDENCE, CHECKPOINTS):
         count = partitions_of(BY_NAME[short], settings)
@@ -144,6 +147,11 @@ def _triage(settings: Settings, name: LaneName) -> LaneLife:
     return ManifestLane(name, Broker(settings), triage_inputs(settings), lambda: TriageWork(settings, name), pace)
 
 
+def _assist(settings: Settings, name: LaneName) -> LaneLife:
+    pace = Pace(1, 0, settings.snapshot_interval_ms)
+    return AssistLane(name, Broker(settings), LogStore(settings.store_url), pace)
+
+
 def _release(settings: Settings, name: LaneName) -> LaneLife:
     committer = keys.load_salt(keys.paths(settings.prefix, settings.keys_dir).salt)
     pace = Pace(settings.batch_records, 0, settings.snapshot_interval_ms)
@@ -181,5 +189,6 @@ MAKERS: dict[str, Callable[[Settings, LaneName], LaneLife]] = {
     "escalation": _escalation,
     "release": _release,
     "triage": _triage,
+    "assist": _assist,
     "notify": _notify,
 }

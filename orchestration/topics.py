@@ -68,7 +68,7 @@ TOPICS: tuple[Topic, ...] = (
         "n",
         "time",
         ("models", "release"),
-        ("policy", "archive", "observe"),
+        ("policy", "archive", "observe", "assist"),
         "what models decide, as they published it",
     ),
     Topic("verdicts", "n", "long", ("policy", "release"), ("audit", "clients"), "one verdict a decision record", True),
@@ -233,7 +233,7 @@ def grants(settings: Settings, configuration: Configuration | None = None) -> li
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
-        if agent in ("policy", "archive", "observe") and configuration is not None:
+        if agent in ("policy", "archive", "observe", "assist") and configuration is not None:
             found += [
                 Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)
             ]

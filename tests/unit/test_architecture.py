@@ -60,6 +60,7 @@ USES_RAY = {
 """The only modules that may know Ray."""
 
 CATCHES_ALL = {
+    "orchestration/llm.py:Llm._once": "providers' libraries raise what they like: the deterministic summary then stands",
     "orchestration/lane_life.py:LaneLife._live": "the lane's edge: whatever it is becomes Retryable, Poison or Fatal",
     "orchestration/lane_life.py:LaneLife._cry": "a flag about a lane that ends already; the log has it too",
     "orchestration/lane_life.py:LaneLife._abort": "where an abort fails, the broker's time-out aborts",

@@ -1,0 +1,64 @@
+"""The form that an LLM fills in for one incident: flat, every choice narrowed to what this incident allows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from agents.people_events import Allowed, Check, TriageData
+
+LONGEST_SUMMARY, LONGEST_TEXT, MOST_QUESTIONS, MOST_TEAMS, MOST_CITES = 700, 300, 3, 3, 8
+
+
+class Form(BaseModel):
+    """What all forms have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def form_for(record: TriageData) -> type[Form]:
+    """The form for a deterministic record; its JSON Schema goes to the provider.
+
+    Lengths are not part of it, since not every provider takes them: checks.py looks at them.
+    """
+    allowed = allowed_of(record)
+    facts = tuple(one.id for one in record.facts) or ("f1",)
+    fields: dict[str, Any] = {
+        "summary": (str, Field(description=f"Two or three sentences, at most {LONGEST_SUMMARY} characters.")),
+        "cause": (_one_of(allowed.causes), Field(description="The most likely cause.")),
+        "cause_text": (str, Field(description="Why, in one sentence.")),
+        "severity": (_one_of(tuple(one.value for one in allowed.severities)), Field(description="How bad it is.")),
+        "action": (_one_of(allowed.actions), Field(description="What to do next.")),
+        "action_text": (str, Field(description="How, in one sentence.")),
+        "questions": (list[str], Field(description=f"At most {MOST_QUESTIONS} questions for the reviewer.")),
+        "cites": (list[_one_of(facts)], Field(description="Ids of the facts that this rests on.")),  # type: ignore[misc]
+    }
+    if allowed.teams:
+        fields["teams"] = (
+            list[_one_of(allowed.teams)],  # type: ignore[misc]
+            Field(description="Teams to add; usually none."),
+        )
+    return create_model("Triage", __base__=Form, __doc__="A summary of one incident for its reviewer.", **fields)
+
+
+def allowed_of(record: TriageData) -> Allowed:
+    """What the record leaves open; one that does not say leaves nothing open."""
+    return record.allowed or Allowed(causes=(record.cause,), actions=(record.action,), severities=(record.severity,))
+
+
+def fill(form: type[Form], raw: Any) -> tuple[Form | None, Check]:
+    """The filled form, or None where it does not fit; the check says which fields, and quotes nothing of the answer."""
+    try:
+        return form.model_validate(raw), Check(check="schema", passed=True)
+    except ValidationError as error:
+        told = [
+            f"{'.'.join(str(part) for part in one['loc'] if isinstance(part, int) or part in form.model_fields) or 'answer'}"
+            f" ({one['type'].replace('_', ' ')})"
+            for one in error.errors(include_url=False, include_input=False)
+        ]
+        return None, Check(check="schema", passed=False, detail=f"does not fit the form: {', '.join(told[:6])}")
+
+
+def _one_of(values: tuple[str, ...]) -> Any:
+    return Annotated[Literal[values], Field()]
