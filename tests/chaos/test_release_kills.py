@@ -1,0 +1,58 @@
+"""A release lane killed at every point: each held decision ends once, byte for byte, and the evidence is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.kill_points import POINTS, Point
+from orchestration.local_kafka import LocalKafka
+from tests.chaos import campaign, releases
+from tests.integration.kafka_fixtures import produce
+
+AROUND: list[tuple[Point, int]] = [("half-written", 1), ("committing", 1), ("settled", 1)]
+
+
+async def test_a_ruling_over_many_lets_each_out_once_whatever_dies_around_a_commit(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    sent = await releases.hold(settings, broker, 2_000)
+    await produce(broker, settings.topic("rulings"), [releases.ruling(settings, 0, "allow", 2_000)])
+    assert await releases.killed_at(settings, AROUND) == []
+    assert await releases.finished(settings, sent) == []
+    assert await releases.aborted(settings) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_a_ruling_over_five_thousand_lets_each_out_once_whatever_dies_when(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    sent = await releases.hold(settings, broker, 5_000)
+    await produce(broker, settings.topic("rulings"), [releases.ruling(settings, 0, "allow", 5_000)])
+    points = [(point, 2 if number % 2 and point not in ("fetched",) else 1) for number, point in enumerate(POINTS)]
+    assert await releases.killed_at(settings, points) == []
+    assert await releases.finished(settings, sent) == []
+    assert await releases.aborted(settings) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_edits_rejections_and_releases_end_each_decision_once_whatever_dies_when(
+    broker: LocalKafka, tmp_path: Path, prefix: str
+) -> None:
+    settings = await campaign.prepare(broker, tmp_path, prefix)
+    sent = await releases.hold(settings, broker, 3_000)
+    change = {"resolution": "edited", "edit": {"label": "approve", "score": 0.5}}
+    rulings = [
+        releases.ruling(settings, 0, "block", 1_500, **change),
+        releases.ruling(settings, 1, "block", 2_000, reason="no"),
+        releases.ruling(settings, 2, "allow", 2_500, resolution="expired"),
+    ]
+    await produce(broker, settings.topic("rulings"), rulings)
+    points: list[tuple[Point, int]] = [("written", 1), ("committed", 1), ("committing", 2), ("offsets-sent", 1)]
+    assert await releases.killed_at(settings, points) == []
+    assert await releases.finished(settings, sent) == []
