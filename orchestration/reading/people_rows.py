@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from agents.envelope import attributes, structured
 from agents.people_events import (
     MATERIAL,
     Delivery,
@@ -109,8 +110,9 @@ def _line(data: IncidentData, plain: Row, time_ms: int, shown: str) -> Row:
 
 
 def of_review(record: Record) -> Iterator[Step]:
-    """A person's answer, whatever becomes of it."""
-    event = Review.model_validate_json(record.value or b"")
+    """A person's answer, whatever becomes of it; structured or binary CloudEvent."""
+    given, value = attributes(record.headers), record.value or b""
+    event = Review.model_validate_json(value if given is None else structured(given, value))
     data = event.data
     yield Put(
         tables.reviews,

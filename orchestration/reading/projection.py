@@ -120,10 +120,10 @@ class Projection:
             finally:
                 await close(consumer)
 
-    def reached(self, ends: Mapping[Place, int]) -> bool:
-        """Whether the rows are as fresh as these ends."""
+    def missing(self, ends: Mapping[Place, int]) -> int:
+        """How many offsets the rows are short of these ends; 0: they are as fresh."""
         there = _stored(self.database)
-        return all(there.get(place, 0) >= end for place, end in ends.items())
+        return sum(max(0, end - there.get(place, 0)) for place, end in ends.items())
 
     # -- projecting ------------------------------------------------------------------------------------------------
 
