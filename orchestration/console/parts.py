@@ -19,7 +19,9 @@ from orchestration.console.tickets import Tickets
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
+    from orchestration.console.live import Feed
     from orchestration.console.oidc import Provider
+    from orchestration.console.records import Records
     from orchestration.console.sending import Sender
 
 
@@ -47,6 +49,10 @@ class Parts:
     """The OpenID Connect provider; None: there is none."""
     links: bytes | None = None
     """The secret of answer links; None: none is believed."""
+    records: Records | None = None
+    """Where pages read single decisions; None: they say that they cannot."""
+    feed: Feed | None = None
+    """What tells open pages that something changed; None: they are as fresh as their last load."""
 
     @cached_property
     def database(self) -> Database:

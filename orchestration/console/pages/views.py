@@ -224,6 +224,8 @@ class Act:
     hidden: Pairs = ()
     reason: bool = False
     """Whether it needs a reason."""
+    hours: bool = False
+    """Whether it lasts for some hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +289,10 @@ class DecisionView:
     """(what for, command)."""
     incidents: tuple[tuple[str, str], ...] = ()
     """(title, url) of those that hold it."""
-    edited: str = ""
+    form: Form | None = None
+    """To answer this decision alone."""
+    cannot: str = ""
+    acts: tuple[Act, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +465,7 @@ class SilencesView:
     past: tuple[SilenceRow, ...]
     action: str = ""
     """Where the form posts; empty: the viewer may not add any."""
+    hidden: Pairs = ()
     causes: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()
@@ -475,6 +481,8 @@ class Colleague:
     open: int = 0
     """Open incidents that are with this person."""
     on_call: bool = False
+    person: str = ""
+    """As the configuration declares people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,6 +496,8 @@ class TeamRow:
     then: str = ""
     hours: str = ""
     """Whether its calendar is open, in words."""
+    take: Act | None = None
+    """To take over the duty; None: the viewer may not."""
 
 
 @dataclass(frozen=True, slots=True)

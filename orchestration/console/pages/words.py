@@ -221,6 +221,15 @@ def interval(signal: SignalData) -> str:
     return f"{figure(signal.estimate)} ({figure(signal.lower)} to {figure(signal.upper)})"
 
 
+def metric_words(metric: str | None) -> str:
+    """What an estimate is, in words.
+
+    >>> metric_words("impact_ratio"), metric_words("new_metric"), metric_words(None)
+    ('approval-rate ratio', 'new metric', '')
+    """
+    return METRICS.get(metric or "", (metric or "").replace("_", " "))
+
+
 def cause_words(cause: str) -> str:
     """A cause as it is spoken of: `lending/large-limit` is a rule, `approval_gap` a monitor's name."""
     kind, _, name = cause.partition("/")

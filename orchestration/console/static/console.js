@@ -2,12 +2,17 @@
 // and put in place. Without it every page works the same and is as fresh as its last load.
 "use strict";
 (() => {
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector("details.menu[open]");
+    if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+
   const main = document.getElementById("main");
   const follow = main && main.dataset.follow;
   if (!follow || !window.EventSource || !window.fetch) return;
   const state = document.getElementById("live-state");
   const note = document.querySelector("[data-changed-note]");
-  let busy = false, again = false, waiting = 0, source;
+  let busy = false, again = false, wasLive = false, waiting = 0, source;
 
   const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
 
@@ -45,21 +50,20 @@
 
   function listen() {
     source = new EventSource("/events?follow=" + encodeURIComponent(follow));
-    source.addEventListener("open", () => say("Live."));
+    source.addEventListener("open", () => { wasLive = true; say("Live."); });
     source.addEventListener("changed", (event) => {
       if (note && event.data === "material") note.hidden = false;
       soon();
     });
     source.addEventListener("time", soon);
-    source.addEventListener("over", () => { source.close(); location.reload(); });
-    source.addEventListener("error", () => say("Not live: the connection was lost. It tries again."));
+    source.addEventListener("error", () => {
+      if (source.readyState !== EventSource.CLOSED) { say("Not live: the connection was lost. It tries again."); return; }
+      say("");  // the server does not follow this page, or nobody is signed in any more: the page itself says which
+      if (wasLive) { wasLive = false; refresh(); }
+    });
   }
 
   listen();
   window.addEventListener("pageshow", (event) => { if (event.persisted) { source.close(); listen(); refresh(); } });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
-  document.addEventListener("keydown", (event) => {
-    const menu = document.querySelector("details.menu[open]");
-    if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
-  });
 })();

@@ -1,0 +1,199 @@
+"""One incident on one page: what it is, what is known, what it holds, what happened, and the answer form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agents.configuration import Configuration
+from agents.errors import Misconfigured
+from agents.events import Position
+from agents.people_events import FactData, TriageData
+from orchestration.console.answering import page_ticket, seen
+from orchestration.console.pages.answers import acts_of, cannot, form_of
+from orchestration.console.pages.asking import database, decision_url, name_of, names_of, place_words, with_query
+from orchestration.console.pages.incident_charts import charts_of
+from orchestration.console.pages.queue import row
+from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
+from orchestration.console.pages.words import ADVICE, CAUSES, RESOLUTIONS, cause_words, count, duration, several, stamp
+from orchestration.console.parts import parts_of
+from orchestration.console.rendering import render, viewer_at
+from orchestration.console.tickets import parse_place
+from orchestration.console.viewer import Viewer
+from orchestration.reading.database import Database
+from orchestration.reading.held import HeldItem, HeldPage, held_items
+from orchestration.reading.incident import Incident, Ruled, incident
+
+SIZE = 25
+REVIEWED = {"individual": "reviewed one by one", "sample": "judged by a sample", "bulk": "answered at once, not reviewed one by one"}
+
+
+async def page(request: Request) -> Response:
+    """The page of one incident; 404 where there is none, or none that this viewer's teams are shown."""
+    base, viewer, parts = database(request), viewer_at(request), parts_of(request)
+    found = await run_in_threadpool(_found, base, request.path_params["incident"])
+    if found is None or not viewer.sees_incident(found.data):
+        raise HTTPException(404)
+    again = "x-live" in request.headers  # the page refreshes what stands around its form, which keeps its own ticket
+    ticket = "" if again else await page_ticket(request, found.data, covered=found.held.waiting)
+    opened = await seen(request, found.data.incident)
+    after = parse_place(request.query_params.get("after", ""))
+    view = await run_in_threadpool(made, base, found, viewer, parts.configuration(), ticket, opened, after)
+    return render(request, "incident.html", view=view)
+
+
+def made(
+    base: Database,
+    found: Incident,
+    viewer: Viewer,
+    configuration: Configuration | None,
+    ticket: str = "",
+    opened: Collection[Position] = (),
+    after: Position | None = None,
+) -> IncidentView:
+    """The page's view."""
+    data, waiting = found.data, found.held.waiting
+    held = None
+    if data.effect == "hold" and found.held.total:
+        held = _held(found, held_items(base, data, waits=None, after=after, limit=SIZE), opened, after)
+    return IncidentView(
+        row=row(found.line, viewer, configuration),
+        reason=data.reason,
+        facts=_facts(found),
+        told=_told(found.triage, found.deterministic),
+        charts=charts_of(base, data, configuration),
+        held=held,
+        similar=_similar(found, viewer),
+        timeline=_timeline(found, configuration, viewer),
+        form=form_of(data, waiting, viewer, configuration, ticket, opened),
+        cannot=cannot(data, waiting, viewer, configuration),
+        acts=acts_of(data, waiting, viewer, configuration, ticket),
+        previous=data.previous,
+        statutory_ms=data.statutory_ms,
+        proposal=data.proposal.text if data.proposal is not None else "",
+        ruling=" ".join(_ruling(one, configuration, viewer) for one in found.rulings),
+        acknowledged=_acknowledged(found, configuration, viewer),
+    )
+
+
+def _found(base: Database, name: str) -> Incident | None:
+    try:
+        found = incident(base, name)
+    except Misconfigured:
+        return None
+    return found if found.data.incident == name else None  # a beginning of an id is good on the command line only
+
+
+def _facts(found: Incident) -> tuple[tuple[str, str], ...]:
+    data = found.data
+    pairs = [("Cause", cause_words(data.cause))]
+    if data.model:
+        version = f" {data.version}" if data.version not in (None, "*") else ", all versions" if data.version else ""
+        pairs.append(("Model", data.model + version))
+    if data.segment:
+        pairs.append(("Part of the traffic", data.segment))
+    if data.count > 1 or not found.held.total:
+        pairs.append(("Counted", several(data.count, "decision", "decisions")))
+    if data.proposal is not None:
+        pairs.append(("Proposed by", data.proposal.author))
+    return tuple(pairs)
+
+
+def _told(said: TriageData | None, deterministic: TriageData | None) -> Told | None:
+    if said is None:
+        return None
+    facts = said.facts or (deterministic.facts if deterministic is not None else ())
+    instead = said.instead or (deterministic.instead if deterministic is not None and said.by == "model" else None)
+    return Told(
+        sentences=said.summary,
+        cause=CAUSES.get(said.cause, said.cause),
+        advice=ADVICE.get(said.action, said.action),
+        by_model=(said.usage[-1].model if said.usage else "a model") if said.by == "model" else "",
+        cause_text=said.cause_text,
+        advice_text=said.action_text,
+        questions=said.questions,
+        facts=tuple(_fact(one, one.id in said.cites) for one in facts),
+        checks=tuple((one.check.replace("_", " "), one.passed, one.detail) for one in said.checks),
+        instead=instead or "",
+    )
+
+
+def _fact(one: FactData, cited: bool) -> Fact:
+    pages = {"rule": "/policies", "signal": "/models", "before_after": "/models", "feature": "/models", "segment": "/models"}
+    return Fact(one.id, one.text, one.kind, "", pages.get(one.kind, ""), cited)
+
+
+def _held(found: Incident, page: HeldPage, opened: Collection[Position], after: Position | None) -> Held:
+    name = found.data.incident
+    path = f"/incidents/{name}"
+    following = with_query(path, after=place_words(page.next)) + "#held" if page.next is not None else ""
+    shown = f"{count(len(page.items))} of {count(found.held.total)}" if page.next is not None or after is not None else ""
+    return Held(
+        waiting=found.held.waiting,
+        ended=found.held.total - found.held.waiting,
+        opened=len([one for one in opened if one.offset < found.data.through.get(f"{one.topic}/{one.partition}", 0)]),
+        rows=tuple(_held_row(one, name, opened) for one in page.items),
+        pager=Pager(shown, f"{path}#held" if after is not None else "", following),
+    )
+
+
+def _held_row(one: HeldItem, incident: str, opened: Collection[Position]) -> HeldRow:
+    return HeldRow(
+        position=one.id,
+        url=decision_url(one.decision, incident),
+        at_ms=one.held_ms,
+        reason="; ".join(reason.text for reason in one.reasons if reason.text),
+        opened=one.decision in opened,
+        ended=RESOLUTIONS.get(one.resolution, one.resolution) if one.resolution is not None else "",
+    )
+
+
+def _similar(found: Incident, viewer: Viewer) -> tuple[Past, ...]:
+    """Titles of other teams' incidents are not shown: neither is their page."""
+    shown = []
+    for one, line in found.similar:
+        if line is not None and not viewer.sees(line.team, line.teams):
+            continue
+        outcome = RESOLUTIONS.get(one.resolution, "") if one.resolution is not None else ""
+        url = f"/incidents/{one.incident}" if line is not None else ""
+        shown.append(Past(one.incident, url, one.title, one.likeness, outcome, one.reason))
+    return tuple(shown)
+
+
+def _timeline(found: Incident, configuration: Configuration | None, viewer: Viewer) -> tuple[Event, ...]:
+    events = [
+        Event(one.time_ms, one.said or one.change, name_of(configuration, one.by, viewer), one.late_ms)
+        for one in found.timeline
+        if one.said or one.change != "grew"
+    ]
+    for answer in found.answers:
+        if answer.refused is not None:
+            text = answer.detail or answer.refused
+            events.append(Event(answer.time_ms, text, name_of(configuration, answer.person, viewer), refused=True))
+    for message in found.messages:
+        if message.outcome == "failed":
+            text = f"A message by {message.channel} could not be delivered. {message.detail}".strip()
+            events.append(Event(message.delivered_ms or message.time_ms, text))
+    return tuple(sorted(events, key=lambda one: one.at_ms))
+
+
+def _ruling(one: Ruled, configuration: Configuration | None, viewer: Viewer) -> str:
+    who = names_of(configuration, one.people, viewer) or "the deadline"
+    how = f"; {REVIEWED[one.kind]}" if one.kind in REVIEWED else ""
+    opened = f", {several(one.opened, 'decision', 'decisions')} opened" if one.opened else ""
+    asked = f" Asked: “{one.data.response}”." if one.data.response else ""
+    why = f" “{one.reason}”" if one.reason else ""
+    late = f" {duration(one.late_ms)} late." if one.late_ms else ""
+    what = RESOLUTIONS.get(one.resolution, one.resolution)
+    return f"{what[:1].upper()}{what[1:]} by {who} at {stamp(one.time_ms)}{how}{opened}.{why}{asked}{late}"
+
+
+def _acknowledged(found: Incident, configuration: Configuration | None, viewer: Viewer) -> str:
+    if found.data.acknowledged_by is None or found.data.status == "resolved":
+        return ""
+    who = name_of(configuration, found.data.acknowledged_by, viewer)
+    return "You are on it." if who == "you" else f"{who} is on it."

@@ -1,0 +1,155 @@
+"""The queue: what waits, for whom and until when; the most urgent first. When nothing does, what that quiet rests on."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agents.configuration import Configuration
+from agents.events import Severity
+from orchestration.console.pages.asking import database, deadline_words, name_of, page_number, teams_of, with_query
+from orchestration.console.pages.quiet import quiet
+from orchestration.console.pages.views import Choice, Filter, Pager, QueueView, Row
+from orchestration.console.pages.words import count, several
+from orchestration.console.parts import parts_of
+from orchestration.console.rendering import render, viewer_at
+from orchestration.console.viewer import Viewer
+from orchestration.reading.database import Database
+from orchestration.reading.queries import OPEN, Counts, Filters, Listed, counts, queue
+
+SIZE = 50
+
+
+async def page(request: Request) -> Response:
+    """The queue of this viewer, narrowed by the query."""
+    base, viewer, parts = database(request), viewer_at(request), parts_of(request)
+    asked = {name: request.query_params.get(name, "") for name in ("whose", "status", "team", "model", "severity")}
+    view = await run_in_threadpool(
+        made, base, viewer, parts.configuration(), asked, page_number(request), parts.clock()
+    )
+    return render(request, "queue.html", view=view)
+
+
+def made(
+    base: Database,
+    viewer: Viewer,
+    configuration: Configuration | None,
+    asked: dict[str, str],
+    number: int,
+    now_ms: int,
+) -> QueueView:
+    """The page's view; `asked` has the fields of the query, empty where they do not narrow."""
+    whose = asked["whose"] if asked["whose"] in ("mine", "done") else ""
+    status = (asked["status"],) if asked["status"] in OPEN else OPEN
+    severity = asked["severity"] if asked["severity"] in tuple(Severity) else ""
+    teams = teams_of(viewer)
+    filters = Filters(
+        status=("resolved",) if whose == "done" else status,
+        team=asked["team"] or None,
+        model=asked["model"] or None,
+        severity=severity or None,
+        person=viewer.person if whose == "mine" else None,
+        teams=teams,
+        limit=SIZE,
+        offset=(number - 1) * SIZE,
+    )
+    found = queue(base, filters)
+    totals = counts(base, now_ms, Filters(person=viewer.person, teams=teams))
+    filtered = any((asked["team"], asked["model"], severity, status != OPEN, whose == "mine"))
+    rows = tuple(row(one, viewer, configuration) for one in found.items)
+    return QueueView(
+        said=_said(totals, viewer),
+        tabs=_tabs(whose, totals, viewer),
+        filters=_filters(asked, whose, configuration, viewer),
+        rows=rows,
+        pager=_pager(asked, number, len(rows), found.total),
+        filtered=filtered or whose == "done",
+        quiet=() if rows else quiet(base, now_ms),
+    )
+
+
+def row(one: Listed, viewer: Viewer, configuration: Configuration | None) -> Row:
+    """An incident as a list shows it."""
+    statutory = one.statutory_ms is not None and one.due_ms == one.statutory_ms
+    return Row(
+        id=one.id,
+        title=one.title,
+        severity=one.severity,
+        status=one.status,
+        opened_ms=one.opened_ms,
+        count=one.count,
+        waiting=one.waiting,
+        resolution=one.resolution,
+        model=one.model,
+        version=None if one.version == "*" else one.version,
+        segment=one.segment,
+        team=one.team,
+        people=tuple(name_of(configuration, person, viewer) for person in one.people),
+        mine=viewer.person in one.people,
+        deadline_ms=one.due_ms,
+        at_deadline="" if statutory else deadline_words(configuration, one.chain),
+        statutory=statutory,
+        silenced=one.silenced_by is not None,
+        inhibited_by=one.inhibited_by,
+    )
+
+
+def _said(totals: Counts, viewer: Viewer) -> str:
+    if totals.open == 0:
+        return "Nothing waits for anybody whose work you see."
+    parts = []
+    if viewer.signed_in:
+        parts.append(f"{several(totals.mine, 'incident is', 'incidents are')} with you, of {count(totals.open)} open")
+    else:
+        parts.append(several(totals.open, "incident is open", "incidents are open"))
+    if totals.triggered:
+        parts.append(f"nobody has taken {count(totals.triggered)} of them")
+    if totals.overdue:
+        parts.append(several(totals.overdue, "answer is overdue", "answers are overdue"))
+    return "; ".join(parts) + "."
+
+
+def _tabs(whose: str, totals: Counts, viewer: Viewer) -> tuple[Choice, ...]:
+    tabs = [Choice("", "All open", whose == "", "/", totals.open)]
+    if viewer.signed_in:
+        tabs.append(Choice("mine", "With you", whose == "mine", "/?whose=mine", totals.mine))
+    return (*tabs, Choice("done", "Resolved", whose == "done", "/?whose=done"))
+
+
+def _filters(
+    asked: dict[str, str], whose: str, configuration: Configuration | None, viewer: Viewer
+) -> tuple[Filter, ...]:
+    models = sorted(configuration.models) if configuration is not None else []
+    teams = sorted(configuration.escalation.teams) if configuration is not None else []
+    if not viewer.everywhere:
+        teams = [team for team in teams if team in viewer.teams]
+    found = [
+        _select("model", "Model", "any", [(one, one) for one in models], asked),
+        _select("team", "Team", "any of yours", [(one, one) for one in teams], asked),
+        _select("severity", "At least", "any severity", [(str(one), str(one)) for one in Severity if one != "info"], asked),
+    ]
+    if whose != "done":
+        words = [("triggered", "nobody has taken it"), ("acknowledged", "somebody is on it")]
+        found.append(_select("status", "State", "all open", words, asked))
+    return tuple(found)
+
+
+def _select(name: str, label: str, everything: str, values: list[tuple[str, str]], asked: dict[str, str]) -> Filter:
+    choices = [Choice(value, words, asked[name] == value) for value, words in values]
+    return Filter(name, label, (Choice("", everything, not any(one.chosen for one in choices)), *choices))
+
+
+def _pager(asked: dict[str, str], number: int, shown: int, total: int) -> Pager:
+    first = (number - 1) * SIZE
+    if not shown:
+        return Pager("")
+
+    def at(page: int) -> str:
+        return with_query("/", **asked, page=page if page > 1 else None)
+
+    return Pager(
+        f"{count(first + 1)} to {count(first + shown)} of {count(total)}" if total > SIZE else "",
+        at(number - 1) if number > 1 else "",
+        at(number + 1) if first + shown < total else "",
+    )
