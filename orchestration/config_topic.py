@@ -16,8 +16,9 @@ from aiokafka.errors import KafkaError
 
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
+from agents.escalation.proposals import Granted
 from agents.events import ConfigurationData, ConfigurationEvent
-from orchestration import anomaly_scores, label_retention
+from orchestration import anomaly_scores, label_retention, second_person
 from orchestration.kafka import Broker, close, sort_error
 from orchestration.profile_store import ProfileStore
 from orchestration.settings import Settings
@@ -71,7 +72,8 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
     """Put a configuration in force, unless it is already.
 
     Raises NotReady or Misconfigured, before anything is written, where rules ask for a profile that is not there or cannot
-    be used: lanes would decide nothing. So too where labels mature after their cases have expired.
+    be used: lanes would decide nothing. So too where labels mature after their cases have expired, and where the
+    configuration in force wants a second person (`escalation.second_person`) and none has agreed to exactly this one.
     """
     label_retention.check(configuration, settings)
     anomaly_scores.check(configuration, ProfileStore(settings.profiles_url))
@@ -88,12 +90,20 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
                 return Applied(
                     last.offset, last.timestamp, digest, data.applied_by, data.note, data.document, changed=False
                 )
+        grant = await _granted(settings, last, digest)
         sequence = int(dict(last.headers).get("govern-seq") or b"-1") + 1 if last is not None else 0
         data = ConfigurationData(
-            digest=digest, document=configuration.document(), applied_by=_whoami(), note=note or None
+            digest=digest,
+            document=configuration.document(),
+            applied_by=_whoami() if grant is None else f"{grant.author}, approved by {', '.join(grant.approvers)}",
+            note=(note or None) if grant is None else f"{note or grant.text} ({grant.incident})",
         )
         event = ConfigurationEvent(
-            id=str(uuid.uuid4()), source=f"/{settings.prefix}/operator", time=datetime.now(UTC), data=data
+            id=str(uuid.uuid4()),
+            source=f"/{settings.prefix}/operator",
+            time=datetime.now(UTC),
+            correlationid=grant.incident if grant is not None else None,
+            data=data,
         )
         await producer.begin_transaction()
         sent = await producer.send(
@@ -105,7 +115,7 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
         )
         await producer.commit_transaction()
         written = await sent
-        return Applied(written.offset, written.timestamp, digest, data.applied_by, note, data.document)
+        return Applied(written.offset, written.timestamp, digest, data.applied_by, data.note, data.document)
     except (KafkaError, OSError) as error:
         raise sort_error(error) from error
     finally:
@@ -128,6 +138,16 @@ async def rollback(settings: Settings, to: str | None = None) -> Applied:
             else "there is no earlier configuration to go back to"
         )
     return await apply(settings, earlier[-1].configuration(), f"rollback to {earlier[-1].digest[:19]}")
+
+
+async def _granted(settings: Settings, last: Any, digest: str) -> Granted | None:
+    """Who agreed to replace the configuration in force; None where it asks for nobody."""
+    if last is None or last.value is None:
+        return None
+    in_force = Configuration.model_validate(ConfigurationEvent.model_validate_json(last.value).data.document)
+    if not second_person.needed(in_force.escalation):
+        return None
+    return await second_person.granted(settings, digest, in_force.escalation, last.timestamp)
 
 
 def _whoami() -> str:

@@ -17,6 +17,7 @@ import asyncio
 import base64
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +41,7 @@ from agents.people_events import (
     RulingData,
 )
 from orchestration.kafka import Broker, close, sort_error
+from orchestration.odd_headers import read_tolerantly
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 
@@ -210,18 +212,31 @@ async def send(settings: Settings, data: ReviewData, key: Private, source: str, 
 
 
 async def find(settings: Settings, id: str, since_ms: int = 0) -> Sent | None:
-    """The first review of this id on `reviews` from a time on, whoever sent it; None where there is none."""
-    topic = settings.topic("reviews")
-    found: Sent | None = None
-    async with _Tail(settings, ["reviews"], since_ms) as tail:
-        for record in await tail.rest():
-            try:
-                review = Review.model_validate_json(record.value or b"")
-            except ValidationError:
-                continue
-            if review.id == id and found is None:
-                found = _sent(id, review.data, topic, record)
-    return found
+    """The first review of this id on `reviews` from a time on, whoever sent it; None where there is none.
+
+    Raises Retryable where Kafka is away.
+    """
+    named = id.encode()
+    for record in await records_since(settings, "reviews", since_ms, lambda one: named in (one.value or b"")):
+        try:
+            review = Review.model_validate_json(record.value)
+        except ValidationError:
+            continue
+        if review.id == id:
+            return _sent(id, review.data, record.topic, record)
+    return None
+
+
+async def records_since(
+    settings: Settings, name: str, since_ms: int, wanted: Callable[[Any], bool] = lambda record: True
+) -> list[Any]:
+    """Committed records of a topic with one partition, from about a time on, that are wanted. Raises Retryable."""
+    read_tolerantly()  # anybody may write reviews, with headers of any bytes
+    try:
+        async with _Tail(settings, [name], since_ms) as tail:
+            return await tail.rest(wanted)
+    except (KafkaError, OSError) as error:
+        raise sort_error(error) from error
 
 
 async def outcome(settings: Settings, sent: Sent, within_s: float = 5.0) -> Outcome:
@@ -301,15 +316,12 @@ class _Heard:
                 self.certain = Effective(_told(ruling), ruling, None, self._incident)
 
     def _changed(self, incident: IncidentData) -> None:
-        sent = self._sent
-        if sent.proposal is not None:
-            if (
-                incident.proposal is not None
-                and incident.proposal.digest == sent.proposal
-                and incident.by == sent.person
-            ):
-                self._incident = incident
-        elif incident.incident == sent.incident and incident.by == sent.person:
+        sent, proposal = self._sent, incident.proposal
+        if sent.proposal is None:
+            about = incident.incident == sent.incident and incident.by == sent.person
+        else:
+            about = proposal is not None and (proposal.digest, proposal.author) == (sent.proposal, sent.person)
+        if about:
             self._incident = incident
 
 
@@ -341,12 +353,12 @@ class _Tail:
         assert self._consumer is not None, "entered"
         return [one for some in (await self._consumer.getmany(timeout_ms=POLL_MS)).values() for one in some]
 
-    async def rest(self) -> list[Any]:
-        """All that was committed when this was called."""
+    async def rest(self, wanted: Callable[[Any], bool] = lambda record: True) -> list[Any]:
+        """All that was committed when this was called, and is wanted."""
         assert self._consumer is not None, "entered"
         ends, found = await self._consumer.end_offsets(self._places), []
         while [place for place in self._places if await self._consumer.position(place) < ends[place]]:
-            found += await self.more()
+            found += [one for one in await self.more() if wanted(one)]
         return found
 
 

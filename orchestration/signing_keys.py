@@ -79,6 +79,24 @@ def person_key(settings: Settings, person: str, file: Path | None = None) -> Pri
     return load(file or person_path(settings, person), f"govern key new --person {person}")
 
 
+def own(settings: Settings, person: str | None = None, file: Path | None = None) -> tuple[str, Private]:
+    """Who signs on this machine, and with which key: the person named, or the only one whose key lies in `keys_dir`.
+
+    Raises Misconfigured where that is not clear, or the key cannot be used.
+    """
+    if person is None:
+        start, end = f"{settings.prefix}.person.", ".key"
+        found = sorted(settings.keys_dir.expanduser().glob(f"{start}*{end}"))
+        names = [path.name.removeprefix(start).removesuffix(end) for path in found]
+        if len(names) != 1:
+            those = f"there are keys of {', '.join(names)}" if names else "no person's key is here"
+            raise Misconfigured(
+                f"who signs? {those}; give --person, and make a key with `govern key new --person NAME`"
+            )
+        person = names[0]
+    return person, person_key(settings, person, file)
+
+
 def console_key(settings: Settings) -> Private:
     """The key of this deployment's console, made at first use; two consoles that start at once get the same."""
     path = console_path(settings)
