@@ -254,7 +254,7 @@ def _changes(seen: Seen) -> Iterator[Found]:
     found = [
         change
         for change in seen.changes
-        if 0 <= one.last_ms - change.at_ms <= LATELY_MS and change.model in (None, one.model)
+        if change.at_ms <= seen.now_ms and one.last_ms - change.at_ms <= LATELY_MS and change.model in (None, one.model)
     ]
     for change in found[-MOST_CHANGES:]:
         before = one.first_ms - change.at_ms

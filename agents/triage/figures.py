@@ -107,7 +107,7 @@ Stated = tuple[str, str, Decimal, bool]
 
 def stated(text: str) -> Iterator[Stated]:
     """Everything a text states, in its order."""
-    chunks = [found.strip(".:-–—*") for found in _CHUNK.findall(plain_digits(text))]
+    chunks = [found.rstrip(".:-–—*").lstrip(":-–—*") for found in _CHUNK.findall(plain_digits(text))]
     chunks = [chunk for chunk in chunks if chunk]
     at = 0
     while at < len(chunks):
@@ -121,7 +121,7 @@ def plain_digits(text: str) -> str:
     text = re.sub(r"[⁰¹²³⁴-⁹]+", lambda found: "^" + unicodedata.normalize("NFKC", found[0]), text)
     text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/")
     text = "".join(_digit(c) for c in text)
-    text = re.sub(r"(?<=\d)[,'](?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<=\d)[,'’](?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<=\d)\s*[–—]\s*(?=\d)", "-", text)
     return re.sub(r"(?<=\d)\s+%", "%", text)
 
