@@ -137,7 +137,7 @@ def amend(
             headers += [(f"ce_{name}", text.encode()) for name, text in named.items()]
     except Poison as error:
         raise CannotAmend(f"{held.position} cannot be amended: {error}") from error
-    except FAILURES as error:
+    except (*FAILURES, KeyError) as error:
         raise CannotAmend(f"{held.position} cannot be amended: its bytes are not what was judged") from error
     rules = [rule for rule, key in zip(held.causes.rules, held.causes.keys, strict=True) if key in keys]
     sealed = seal.header(topic, held.partition, ruling, rules, held.key, headers, value)
