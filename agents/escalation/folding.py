@@ -27,6 +27,8 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     live = desk.state.current(group)
     if live is not None and data.dedup_key not in live.data.keys and len(live.data.keys) >= MOST_KEYS:
         live = None
+    if cause.cause.startswith("channel/"):
+        desk.state.dead.setdefault(_channel(event), "")  # before anybody is told of it: not by this one
     if live is None:
         live = _open(desk, event, cause, group, at_ms)
     else:
@@ -267,8 +269,7 @@ def _listen(desk: Desk, live: Live) -> None:
 
 def _dead(desk: Desk, live: Live, event: Flag) -> None:
     """A channel that does not deliver: what it should have told is told by another one."""
-    labels = event.data.labels
-    channel = labels.get("channel") or parse(event.data.dedup_key).cause.removeprefix("channel/")
+    labels, channel = event.data.labels, _channel(event)
     desk.state.dead[channel] = live.data.incident
     lost = desk.state.find(labels.get("incident"))
     if lost is None or not lost.open or lost is live:
@@ -287,6 +288,10 @@ def _dead(desk: Desk, live: Live, event: Flag) -> None:
         told=timing.merged(lost.data.told, told.people),
     )
     timing.plan(desk, lost)
+
+
+def _channel(event: Flag) -> str:
+    return event.data.labels.get("channel") or parse(event.data.dedup_key).cause.removeprefix("channel/")
 
 
 # -- triage ------------------------------------------------------------------------------------------------------------

@@ -44,14 +44,14 @@ class Silence:
 
 
 def matches(matchers: Matchers, data: IncidentData) -> bool:
-    """Every given field matches, and at least one is given; `team` matches the owner and those added."""
+    """Every given field matches, and at least one is given; `team` is the owner, so that nobody mutes others' incidents."""
     wanted = matchers.model_dump(exclude_none=True)
     found: dict[str, Sequence[object]] = {
         "cause": (data.cause,),
         "model": (data.model,),
         "version": (data.version,),
         "segment": (data.segment,),
-        "team": (data.team, *data.teams),
+        "team": (data.team,),
         "severity": (data.severity,),
         "incident": (data.incident,),
     }
