@@ -61,8 +61,22 @@ def _headers(*found: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 CHANNELS: tuple[Channel, ...] = (
-    Channel("decisions", "subject, else the decision's id", "What models and agents decide.", (Decision,)),
-    Channel("verdicts", _POSITION, "One gate verdict for every record of decisions.", (Verdict,), _headers(_SEQUENCE)),
+    Channel(
+        "decisions",
+        "subject, else the decision's id",
+        "What models and agents decide, and what people put in its place.",
+        (Decision,),
+        _headers(
+            {"govern-edit": "Only on amended decisions, written by release lanes: JSON object of ruling, rules and mac."}
+        ),
+    ),
+    Channel(
+        "verdicts",
+        _POSITION,
+        "One gate verdict for every record of decisions, and a final one for each that was held.",
+        (Verdict,),
+        _headers(_SEQUENCE),
+    ),
     Channel(
         "released", "the decision's own key", "Decisions let through, byte for byte.", (Decision,), _headers(_VERDICT)
     ),
@@ -78,7 +92,14 @@ CHANNELS: tuple[Channel, ...] = (
         _POSITION,
         "Decisions that wait for a person; a tombstone ends the wait.",
         (Decision,),
-        _headers(_VERDICT, _REASONS, {"govern-key": "The decision's own key in base64; absent where it has none."}),
+        _headers(
+            _VERDICT,
+            _REASONS,
+            {
+                "govern-causes": "JSON object: model, version, the rules that hold it, and what the gate verdict rests on.",
+                "govern-key": "The decision's own key in base64; absent where it has none.",
+            },
+        ),
     ),
     Channel(
         "dead-letters",
