@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     """An existing Ray cluster; empty: a local one."""
 
+    console: bool = True
+    """Whether `govern up` starts the console."""
     console_host: str = "127.0.0.1"
     """Address that the console listens on. Without an account it is loopback, whatever stands here."""
     console_port: Annotated[int, Field(ge=1, le=65_535)] = 8088

@@ -1,0 +1,144 @@
+"""The console as a process: the read model is kept fresh and pages are served, in one event loop, until it is told to end.
+
+Where nobody can sign in yet it listens on loopback alone. Elsewhere than on loopback it wants https in front of it, because
+browsers keep its cookies from plain http.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import uvicorn
+
+from agents.errors import Misconfigured
+from orchestration.console.app import make_app
+from orchestration.console.in_force import InForce
+from orchestration.console.links import secret_of
+from orchestration.console.listening import listen, listening_file, loopback
+from orchestration.console.live import Feed
+from orchestration.console.oidc import provider_of
+from orchestration.console.parts import Parts
+from orchestration.console.records import KafkaRecords
+from orchestration.console.sending import KafkaSender
+from orchestration.console.standing import no_way_in, read_only
+from orchestration.reading.projection import Projection
+from orchestration.settings import Settings
+from orchestration.signing_keys import console_key
+
+READY_S = 10.0
+HEADERS = 32 * 1024
+CONNECTIONS = 500
+GRACE_S = 3
+
+Report = Callable[[str], None]
+
+
+async def serve(settings: Settings, report: Report = lambda line: None) -> None:
+    """Serve until SIGINT or SIGTERM. `settings` say where Kafka is.
+
+    Raises Misconfigured where it cannot listen as asked, or its keys or databases cannot be used.
+    """
+    in_force, projection, feed = InForce(settings), Projection(settings), Feed()
+    key = console_key(settings)
+    sender = KafkaSender(settings, key)
+    parts = Parts(
+        settings,
+        in_force.configuration,
+        reading=projection.database,
+        key=key,
+        sender=sender,
+        provider=provider_of(settings),
+        links=secret_of(settings),
+        records=KafkaRecords(settings),
+        feed=feed,
+    )
+    following = asyncio.create_task(in_force.follow())
+    projecting = asyncio.create_task(projection.run(lambda changed: feed.changed(changed.topics, changed.incidents)))
+    try:
+        if not await in_force.ready(READY_S):
+            report("Kafka does not answer yet; pages are read-only until it does")
+        closed = no_way_in(parts)
+        host = settings.console_host if closed is None else "127.0.0.1"
+        _check_encryption(settings, host, parts)
+        listener = listen(host, settings.console_port)
+        url = _url(settings, host, parts)
+        report(f"the console is at {url}")
+        for why in filter(None, (closed, read_only(parts))):
+            report(f"note: {why}")
+        await _serve(parts, listener, url, projecting)
+    finally:
+        for task in (following, projecting):
+            task.cancel()
+        await asyncio.gather(following, projecting, return_exceptions=True)
+        await sender.close()
+
+
+async def _serve(parts: Parts, listener: socket.socket, url: str, projecting: asyncio.Task[None]) -> None:
+    settings = parts.settings
+    cert, key = settings.console_tls_cert, settings.console_tls_key
+    config = uvicorn.Config(
+        make_app(settings, parts),
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEADERS,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=CONNECTIONS,
+        ssl_certfile=str(cert) if cert else None,
+        ssl_keyfile=str(key) if key else None,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    note = listening_file(settings)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    mine = {"pid": os.getpid(), "created": psutil.Process().create_time(), "url": url}
+    note.write_text(json.dumps(mine))
+    try:
+        await asyncio.wait({serving, projecting}, return_when=asyncio.FIRST_COMPLETED)
+        if projecting.done():  # a fault that somebody must mend: pages would only grow old
+            server.should_exit = True
+            await serving
+            projecting.result()
+        serving.result()
+    finally:
+        if _noted(note) == mine["pid"]:
+            note.unlink(missing_ok=True)
+
+
+def _noted(note: Path) -> int | None:
+    try:
+        return int(json.loads(note.read_text())["pid"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _check_encryption(settings: Settings, host: str, parts: Parts) -> None:
+    configuration = parts.configuration()
+    public = (configuration.escalation.console_url or "") if configuration is not None else ""
+    known = settings.console_tls_cert is not None or settings.console_hosts or public.startswith("https://")
+    if not loopback(host) and not known:
+        raise Misconfigured(
+            f"on {host} the console would be reached by plain http, from which browsers keep its cookies: give "
+            "GOVERN_CONSOLE_TLS_CERT and GOVERN_CONSOLE_TLS_KEY, or put a proxy with https before it and set "
+            "escalation.console_url"
+        )
+
+
+def _url(settings: Settings, host: str, parts: Parts) -> str:
+    configuration = parts.configuration()
+    if configuration is not None and configuration.escalation.console_url and not loopback(host):
+        return configuration.escalation.console_url
+    scheme = "https" if settings.console_tls_cert is not None else "http"
+    name = "localhost" if loopback(host) else host
+    return f"{scheme}://{name}:{settings.console_port}"
