@@ -203,7 +203,9 @@ def over_time(
         parts.append(f'<line class="threshold" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
         label = y - 6 if y > 20 else y + 16
         left, right = (
-            min((abs(up(value) * PLOT - label + 4) for ms, value in points if (across(ms) < 0.5) is early), default=PLOT)
+            min(
+                (abs(up(value) * PLOT - label + 4) for ms, value in points if (across(ms) < 0.5) is early), default=PLOT
+            )
             for early in (True, False)
         )
         words = f"alarm from {strength(limit, unit)} on"
@@ -237,7 +239,11 @@ def spark(name: str, values: Sequence[float], kind: str = "", wide: bool = False
     top = max([1e-9, *values])
     step = 100 / max(len(values) - 1, 1)
     line = " ".join(f"{number * step:.2f},{100 - 96 * value / top:.2f}" for number, value in enumerate(values))
-    said = f"{name}: from {figure(values[0])} to {figure(values[-1])}, at most {figure(max(values))}" if values else f"{name}: nothing yet"
+    said = (
+        f"{name}: from {figure(values[0])} to {figure(values[-1])}, at most {figure(max(values))}"
+        if values
+        else f"{name}: nothing yet"
+    )
     return Markup(
         f'<svg class="spark{" wide" if wide else ""}" viewBox="0 -2 100 104" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(said)}"><polyline class="line {escape(kind)}" points="{line}"/></svg>'
@@ -266,4 +272,3 @@ def _vertical(x: float, top: float, bottom: float, kind: str) -> str:
 
 def _part(value: float) -> str:
     return f"{100 * value:.2f}%"
-

@@ -113,7 +113,11 @@ def parsed(record: Record, configuration: Configuration | None) -> Decision | No
 def _document(record: Record, configuration: Configuration | None) -> bytes:
     mapped: Mapping[str, SourceMapping] = {}
     if configuration is not None:
-        mapped = {one.topic: SourceMapping(one, configuration.models) for one in configuration.sources if one.topic == record.topic}
+        mapped = {
+            one.topic: SourceMapping(one, configuration.models)
+            for one in configuration.sources
+            if one.topic == record.topic
+        }
     if record.topic in mapped:
         return mapped[record.topic].translate(record)
     found, value = attributes(record.headers), record.value or b""

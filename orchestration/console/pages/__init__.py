@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
+from orchestration.console import live
+from orchestration.console.pages import (
+    decision,
+    evidence,
+    flowing,
+    incident,
+    models,
+    people,
+    policies,
+    queue,
+    silences,
+    theme,
+)
 from orchestration.console.pages.words import FILTERS, FUNCTIONS
 
 __all__ = ["FILTERS", "FUNCTIONS", "ROUTES"]
 
-ROUTES: Sequence[BaseRoute] = ()
+ROUTES: Sequence[BaseRoute] = (
+    Route("/", queue.page, methods=["GET"]),
+    Route("/incidents/{incident}", incident.page, methods=["GET"]),
+    Route("/decisions/{topic}/{partition}/{offset}", decision.page, methods=["GET"]),
+    Route("/live", flowing.page, methods=["GET"]),
+    Route("/models", models.page, methods=["GET"]),
+    Route("/policies", policies.page, methods=["GET"]),
+    Route("/people", people.page, methods=["GET"]),
+    Route("/silences", silences.page, methods=["GET"]),
+    Route("/evidence", evidence.page, methods=["GET"]),
+    Route("/theme", theme.choose, methods=["POST"]),
+    *live.ROUTES,
+)

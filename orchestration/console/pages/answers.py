@@ -121,7 +121,13 @@ def _buttons(incident: IncidentData, waiting: int, configuration: Configuration 
     if "approve" in said:
         approve = said["approve"]
     elif label:
-        approve = f"let the {label} go out" if one else f"let the {label}s go out" if label.isalpha() else f"let {label} go out"
+        approve = (
+            f"let the {label} go out"
+            if one
+            else f"let the {label}s go out"
+            if label.isalpha()
+            else f"let {label} go out"
+        )
     else:
         approve = "let it go out" if one else "let them go out"
     meaning = _meaning(configuration, incident.model, label)
@@ -142,7 +148,9 @@ def _edit(incident: IncidentData, configuration: Configuration | None) -> Button
 
 def _ask(incident: IncidentData, configuration: Configuration | None) -> Button:
     words = _own_words(configuration, incident.model).get("respond", "ask back")
-    return Button("respond", _capital(words), "Your question goes back, and the decisions stay held until somebody answers.")
+    return Button(
+        "respond", _capital(words), "Your question goes back, and the decisions stay held until somebody answers."
+    )
 
 
 def _own_words(configuration: Configuration | None, model: str | None) -> dict[str, str]:
@@ -161,7 +169,9 @@ def _held_label(incident: IncidentData, configuration: Configuration | None) -> 
     policy, _, name = incident.cause.partition("/")
     if declared is None or configuration is None:
         return ""
-    conditions = [rule.when for one in configuration.policies if one.policy == policy for rule in one.rules if rule.id == name]
+    conditions = [
+        rule.when for one in configuration.policies if one.policy == policy for rule in one.rules if rule.id == name
+    ]
     named = {text.replace("''", "'") for condition in conditions for text in _LABEL.findall(condition)}
     return named.pop() if len(named) == 1 and named <= set(declared.labels) else ""
 
@@ -203,5 +213,3 @@ def _quorum(incident: IncidentData, waiting: int, configuration: Configuration |
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-

@@ -22,7 +22,9 @@ def database(request: Request) -> Database:
     """The read model. Raises HTTPException(503), with the mend, where this console has none yet."""
     found = parts_of(request).reading
     if not isinstance(found, Database):
-        raise HTTPException(503, "The read model is not there yet: start it with `govern up`, then open this page again.")
+        raise HTTPException(
+            503, "The read model is not there yet: start it with `govern up`, then open this page again."
+        )
     return found
 
 

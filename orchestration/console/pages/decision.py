@@ -61,9 +61,7 @@ async def page(request: Request) -> Response:
                 await opened(request, one.data.incident, position)
     waits = item.resolution is None
     ticket = await page_ticket(request, chosen.data, covered=1, items=[position]) if waits else ""
-    view = await run_in_threadpool(
-        made, base, item, belongs, viewer, configuration, shown, fetched.why, (gate, final)
-    )
+    view = await run_in_threadpool(made, base, item, belongs, viewer, configuration, shown, fetched.why, (gate, final))
     if waits:
         view = replace(
             view,
@@ -129,7 +127,11 @@ async def _fetched(parts: Parts, item: HeldItem) -> tuple[Fetched, Verdict | Non
 
 def _outcome(item: HeldItem, shown: Redacted | None, configuration: Configuration | None) -> str:
     output = shown.decision.data.output if shown is not None else None
-    label = f" The model said: {_label(output.label, item.model, configuration)}." if output is not None and output.label else ""
+    label = (
+        f" The model said: {_label(output.label, item.model, configuration)}."
+        if output is not None and output.label
+        else ""
+    )
     if item.resolution is None:
         return f"It is held and waits for a person.{label}"
     how = RESOLUTIONS.get(item.resolution, item.resolution)
@@ -221,13 +223,17 @@ def _seen(
     """Who opened this decision before they answered: their signed answers say so."""
     names = [one.data.incident for one in belongs]
     with base.reading() as connection:
-        query = select(reviews.c.time_ms, reviews.c.data).where(reviews.c.incident.in_(names)).order_by(reviews.c.time_ms)
+        query = (
+            select(reviews.c.time_ms, reviews.c.data).where(reviews.c.incident.in_(names)).order_by(reviews.c.time_ms)
+        )
         rows = connection.execute(query).tuples().all()
     events = []
     for at_ms, text in rows:
         data = ReviewData.model_validate_json(text)
         if position in data.opened or (data.items is not None and position in data.items):
-            events.append(Event(at_ms, f"Answered “{data.action}” after opening it.", name_of(configuration, data.person, viewer)))
+            events.append(
+                Event(at_ms, f"Answered “{data.action}” after opening it.", name_of(configuration, data.person, viewer))
+            )
     return events
 
 
@@ -262,6 +268,12 @@ def _proof(item: HeldItem, gate: Verdict | None, final: Verdict | None) -> Pairs
 def _commands(item: HeldItem) -> Pairs:
     stage = "gate" if item.resolution is None else "final"
     return (
-        ("Prove that this verdict stands in the log (one file, without personal data):", f"govern audit prove {item.id}/{stage} --out proof.json"),
-        ("Check that file with nothing but the public key:", "govern audit check-proof proof.json --key auditor.verifier"),
+        (
+            "Prove that this verdict stands in the log (one file, without personal data):",
+            f"govern audit prove {item.id}/{stage} --out proof.json",
+        ),
+        (
+            "Check that file with nothing but the public key:",
+            "govern audit check-proof proof.json --key auditor.verifier",
+        ),
     )

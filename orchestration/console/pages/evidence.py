@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from orchestration.console.pages.views import EvidenceView, LogRow
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.reading.database import Database
-from orchestration.reading.tables import checkpoints
+from orchestration.reading.health import heads
 from orchestration.settings import Settings
 
 
@@ -27,9 +26,7 @@ async def page(request: Request) -> Response:
 
 def made(base: Database, settings: Settings) -> EvidenceView:
     """The page's view."""
-    with base.reading() as connection:
-        rows = connection.execute(select(checkpoints).order_by(checkpoints.c.origin)).mappings().all()
-    logs = tuple(LogRow(row["origin"], row["size"], row["time_ms"], row["root"]) for row in rows)
+    logs = [LogRow(one.origin, one.size, one.time_ms, one.root) for one in heads(base)]
     root = f"{settings.prefix}/root"
     anchor = (
         f"Every checkpoint is also published to {settings.publish}, outside this service. Whoever keeps a copy can show "

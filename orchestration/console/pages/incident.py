@@ -29,7 +29,11 @@ from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Incident, Ruled, incident
 
 SIZE = 25
-REVIEWED = {"individual": "reviewed one by one", "sample": "judged by a sample", "bulk": "answered at once, not reviewed one by one"}
+REVIEWED = {
+    "individual": "reviewed one by one",
+    "sample": "judged by a sample",
+    "bulk": "answered at once, not reviewed one by one",
+}
 
 
 async def page(request: Request) -> Response:
@@ -123,7 +127,13 @@ def _told(said: TriageData | None, deterministic: TriageData | None) -> Told | N
 
 
 def _fact(one: FactData, cited: bool) -> Fact:
-    pages = {"rule": "/policies", "signal": "/models", "before_after": "/models", "feature": "/models", "segment": "/models"}
+    pages = {
+        "rule": "/policies",
+        "signal": "/models",
+        "before_after": "/models",
+        "feature": "/models",
+        "segment": "/models",
+    }
     return Fact(one.id, one.text, one.kind, "", pages.get(one.kind, ""), cited)
 
 
@@ -131,7 +141,9 @@ def _held(found: Incident, page: HeldPage, opened: Collection[Position], after: 
     name = found.data.incident
     path = f"/incidents/{name}"
     following = with_query(path, after=place_words(page.next)) + "#held" if page.next is not None else ""
-    shown = f"{count(len(page.items))} of {count(found.held.total)}" if page.next is not None or after is not None else ""
+    shown = (
+        f"{count(len(page.items))} of {count(found.held.total)}" if page.next is not None or after is not None else ""
+    )
     return Held(
         waiting=found.held.waiting,
         ended=found.held.total - found.held.waiting,

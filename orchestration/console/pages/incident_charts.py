@@ -81,7 +81,7 @@ def _compared(
     rows: Sequence[SignalData],
     configuration: Configuration | None,
 ) -> Chart:
-    worst = max(rows, key=lambda one: (one.e_value or 0.0))
+    worst = max(rows, key=lambda one: one.e_value or 0.0)
     shown = sorted(rows, key=lambda one: one.detail.get("rate", 0.0))[:MOST_GROUPS]
     limit = _limit(worst, monitor, configuration)
     detail = worst.detail
@@ -135,13 +135,16 @@ def _strength(one: SignalData, history: Sequence[Point]) -> Iterable[Chart]:
 
 def _shifts(known: Sequence[SignalData]) -> Iterable[Chart]:
     inputs = [
-        one for one in known if one.metric == "psi" and one.estimate is not None and (one.group or "").startswith("feature=")
+        one
+        for one in known
+        if one.metric == "psi" and one.estimate is not None and (one.group or "").startswith("feature=")
     ]
     inputs.sort(key=lambda one: -(one.estimate or 0.0))
     if not inputs:
         return
     bars = [
-        Bar((one.group or "").removeprefix("feature="), one.estimate or 0.0, _missing(one)) for one in inputs[:MOST_INPUTS]
+        Bar((one.group or "").removeprefix("feature="), one.estimate or 0.0, _missing(one))
+        for one in inputs[:MOST_INPUTS]
     ]
     n = max(one.n or 0 for one in inputs)
     yield shifts(

@@ -127,7 +127,9 @@ def _filters(
     found = [
         _select("model", "Model", "any", [(one, one) for one in models], asked),
         _select("team", "Team", "any of yours", [(one, one) for one in teams], asked),
-        _select("severity", "At least", "any severity", [(str(one), str(one)) for one in Severity if one != "info"], asked),
+        _select(
+            "severity", "At least", "any severity", [(str(one), str(one)) for one in Severity if one != "info"], asked
+        ),
     ]
     if whose != "done":
         words = [("triggered", "nobody has taken it"), ("acknowledged", "somebody is on it")]

@@ -234,9 +234,11 @@ def cause_words(cause: str) -> str:
     """A cause as it is spoken of: `lending/large-limit` is a rule, `approval_gap` a monitor's name."""
     kind, _, name = cause.partition("/")
     if kind == "record":
-        return {"malformed": "malformed records", "undeclared": "undeclared models", "conflict": "conflicting records"}.get(
-            name, name
-        )
+        return {
+            "malformed": "malformed records",
+            "undeclared": "undeclared models",
+            "conflict": "conflicting records",
+        }.get(name, name)
     if kind == "safeguard":
         return f"safeguard {name}"
     return f"rule {cause}" if name else f"monitor {cause}"
