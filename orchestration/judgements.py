@@ -57,6 +57,17 @@ def gather(
     return found
 
 
+def held_judgements(database: Connection, configuration: Configuration, found: Gathered) -> Iterator[Judged]:
+    """Held decisions that people judged, without their columns; what teaches nothing is counted in `found.left_out`."""
+    for topic, partition, offset, one in _judged(database, found, _fairness_rules(configuration)):
+        yield Judged(f"{topic}/{partition}/{offset}", *one)
+
+
+def judged_alarms(database: Connection) -> Iterator[Alarm]:
+    """Alarms of monitors of which a person said whether there was a problem."""
+    return _alarms(database)
+
+
 _One = tuple[int, str, tuple[str, ...], bool, float]
 
 
