@@ -82,6 +82,7 @@ def _answer(desk: Desk, live: Live, accepted: Accepted) -> None:
         desk.write(live, "reviewed", said=said, by=person, agreement=ruled.agreement)
         timing.plan(desk, live)
         return
+    waited = live.data.held
     desk.rule(live, ruled.ruling)
     folding.waits(desk, live)
     resolution = ruled.ruling.resolution
@@ -94,7 +95,7 @@ def _answer(desk: Desk, live: Live, accepted: Accepted) -> None:
         room = tell(desk.desks, Step(tell=("team",)), desk.situation(live)) if not timing.muted(desk, live) else Told()
         told = Told(rooms=room.rooms)
         desk.write(live, "answered", said=said, by=person, agreement=ruled.agreement, send=[("question", told, ())])
-    elif ruled.resolves:
+    elif ruled.resolves or (waited and not live.data.held):  # also where they were answered one by one
         timing.resolve(desk, live, resolution, said, "resolved", "answered", by=person)
     else:
         said = f"{said}; {live.data.held:,} still wait" if live.data.held else said

@@ -206,10 +206,10 @@ def gated(desk: Desk, data: FlagData) -> bool:
 
 def waits(desk: Desk, live: Live) -> None:
     """How many held decisions wait, and by when they need an answer."""
-    held, since = live.waiting()
-    live.waits_since_ms = since
+    (held, since), before = live.waiting(), live.waits_since_ms
     desk.state.update(live, held=held)
-    if live.data.deadline_ms is None or not held:
+    if since != before:
+        live.waits_since_ms = since
         due_by(desk, live)
 
 

@@ -143,8 +143,9 @@ class Live:
         marks = self.marks.setdefault(place, [])
         total = (marks[-1].held if marks else 0) + count
         marks.append(Mark(max(end, marks[-1].end if marks else 0), total, ms))
-        if len(marks) > MOST_MARKS:
-            self.marks[place] = [*marks[:-1:2], marks[-1]] if len(marks) % 2 else [*marks[1::2]]
+        if len(marks) > MOST_MARKS:  # two become one that began when the first of them did
+            paired = [Mark(two.end, two.held, one.ms) for one, two in zip(marks[::2], marks[1::2], strict=False)]
+            self.marks[place] = paired + marks[len(paired) * 2 :]
 
     def waiting(self) -> tuple[int, int | None]:
         """How many held decisions nobody has ruled on, and since when the first of them waits.

@@ -11,7 +11,15 @@ from typing import Any
 from agents.configuration import Configuration
 from agents.dsse import Private
 from agents.escalation.agent import EscalationAgent, Inputs
-from agents.people_events import REVIEW_KIND, IncidentData, NotificationData, Review, ReviewData, RulingData, shown_digest
+from agents.people_events import (
+    REVIEW_KIND,
+    IncidentData,
+    NotificationData,
+    Review,
+    ReviewData,
+    RulingData,
+    shown_digest,
+)
 from agents.policy.flags import dedup_key
 from agents.records import Plain, collect
 
@@ -24,7 +32,12 @@ RULE = "lending/low-score"
 def declared(**escalation: Any) -> Configuration:
     """Two teams, four people, a model in the path and one beside it; ann is on call."""
     people = {
-        name: {"name": name, "roles": ["reviewer", "author"], "email": f"{name}@bank.example", "keys": [key.public.text]}
+        name: {
+            "name": name,
+            "roles": ["reviewer", "author"],
+            "email": f"{name}@bank.example",
+            "keys": [key.public.text],
+        }
         for name, key in KEYS.items()
     }
     teams = {
@@ -130,7 +143,7 @@ class Lane:
     def step(self, **inputs: Sequence[Any]) -> Lane:
         """One step now; values are bytes, (key, bytes), or records."""
         taken = {
-            name: [one for one in values] if values and isinstance(values[0], Plain) else self.records(name, values)
+            name: list(values) if values and isinstance(values[0], Plain) else self.records(name, values)
             for name, values in inputs.items()
         }
         self.signals += taken.get("signals", ())

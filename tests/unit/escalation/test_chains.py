@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents.events import Effect, Severity
@@ -52,7 +54,11 @@ def test_the_first_message_waits_so_that_it_can_say_how_many() -> None:
 
 
 def test_a_silence_of_the_lane_for_a_day_tells_each_overdue_step_once_in_order_and_says_how_late() -> None:
-    lane = Lane(declared(chains={"default": {"steps": [{}, {"after": "15m", "tell": ["bob"]}, {"after": "1h", "tell": ["cy"]}]}}))
+    lane = Lane(
+        declared(
+            chains={"default": {"steps": [{}, {"after": "15m", "tell": ["bob"]}, {"after": "1h", "tell": ["cy"]}]}}
+        )
+    )
     lane.flags(flag()).flags(flag("lending/other", first=3))
     lane.away(86_400)
     assert [one.to for one in lane.told[2:]] == [("bob",), ("bob",), ("cy",), ("cy",)]
@@ -158,7 +164,12 @@ def test_the_first_route_that_matches_says_team_and_chain() -> None:
         flag("lending/d"),
     )
     found = {one.cause[-1]: (one.team, one.chain) for one in lane.incidents.values()}
-    assert found == {"a": ("risk", "loud"), "b": ("risk", "default"), "c": ("credit", "default"), "d": ("risk", "default")}
+    assert found == {
+        "a": ("risk", "loud"),
+        "b": ("risk", "default"),
+        "c": ("credit", "default"),
+        "d": ("risk", "default"),
+    }
 
 
 def test_a_route_may_go_by_business_hours() -> None:
@@ -175,7 +186,11 @@ def test_a_route_may_go_by_business_hours() -> None:
 
 def test_a_worse_severity_goes_by_the_chain_that_its_route_names() -> None:
     routes = [{"severity": "critical", "to": "risk", "chain": "loud"}]
-    lane = Lane(declared(routes=routes, chains={"loud": {"steps": [{"tell": ["dee"]}], "deadline": "1h", "at_deadline": "withhold"}}))
+    lane = Lane(
+        declared(
+            routes=routes, chains={"loud": {"steps": [{"tell": ["dee"]}], "deadline": "1h", "at_deadline": "withhold"}}
+        )
+    )
     lane.flags(flag())
     lane.wait(10).flags(flag(severity="critical", first=4))
     assert (lane.one.team, lane.one.teams, lane.one.chain) == ("credit", ("risk",), "loud")
@@ -184,7 +199,13 @@ def test_a_worse_severity_goes_by_the_chain_that_its_route_names() -> None:
 
 
 def test_a_step_for_business_hours_waits_for_them_and_a_later_one_does_not_wait_for_it() -> None:
-    teams = {"credit": {"members": ["ann"], "calendar": "office", "on_call": {"rotation": ["ann"], "start": "2026-03-02T00:00:00+00:00"}}}
+    teams = {
+        "credit": {
+            "members": ["ann"],
+            "calendar": "office",
+            "on_call": {"rotation": ["ann"], "start": "2026-03-02T00:00:00+00:00"},
+        }
+    }
     steps = [{"only_when_open": True}, {"after": "24h", "tell": ["bob"]}]
     lane = Lane(declared(teams=teams, chains={"default": {"steps": steps, "repeat_interval": 0}}))
     lane.wait(10 * 3600).flags(flag())  # 20:14 in Berlin
@@ -251,8 +272,14 @@ def test_each_person_is_told_by_the_first_channel_that_reaches_them() -> None:
 
 
 def test_the_people_of_a_dead_channel_are_told_by_another_one() -> None:
-    people = {"ann": {"name": "Ann", "contacts": {"chat": "U1", "pager": "P1"}}, "dee": {"name": "Dee", "contacts": {"chat": "U2", "pager": "P2"}}}
-    channels = {"chat": {"kind": "slack", "url": "https://chat.example"}, "pager": {"kind": "pagerduty", "secret": "pd"}}
+    people = {
+        "ann": {"name": "Ann", "contacts": {"chat": "U1", "pager": "P1"}},
+        "dee": {"name": "Dee", "contacts": {"chat": "U2", "pager": "P2"}},
+    }
+    channels = {
+        "chat": {"kind": "slack", "url": "https://chat.example"},
+        "pager": {"kind": "pagerduty", "secret": "pd"},
+    }
     teams = {"credit": {"members": ["ann"]}, "admins": {"members": ["dee"]}}
     lane = Lane(declared(people=people, channels=channels, teams=teams, **chain()))
     lane.flags(flag())
@@ -260,7 +287,9 @@ def test_the_people_of_a_dead_channel_are_told_by_another_one() -> None:
     name = f"{first}/0/chat/0"
     labels = {"incident": first, "notification": name, "channel": "chat"}
     lane.now += 30_000
-    lane.flags(flag("channel/chat", None, None, effect=None, team="admins", severity="error", labels=labels, speaker="notify"))
+    lane.flags(
+        flag("channel/chat", None, None, effect=None, team="admins", severity="error", labels=labels, speaker="notify")
+    )
     assert {(one.incident == first, one.channel, one.to) for one in lane.told[1:]} == {
         (True, "pager", ("ann",)),
         (False, "pager", ("dee",)),
@@ -275,7 +304,7 @@ def test_the_people_of_a_dead_channel_are_told_by_another_one() -> None:
 # -- silences ----------------------------------------------------------------------------------------------------------
 
 
-def silence(start: int, end: int, **matchers: str) -> dict[str, object]:
+def silence(start: int, end: int, **matchers: str) -> dict[str, Any]:
     return {"silence": {"matchers": matchers, "starts_ms": start, "ends_ms": end, "comment": "planned"}}
 
 
@@ -305,7 +334,9 @@ def test_a_silence_that_is_taken_back_ends_at_once() -> None:
 
 def test_what_is_silenced_expires_all_the_same() -> None:
     lane = Lane(declared(**chain(deadline="1h", at_deadline="withhold")))
-    lane.answer("bob", "silence", **silence(START, START + 9 * HOUR, model="credit", team="credit")).flags(flag()).wait(3600)
+    lane.answer("bob", "silence", **silence(START, START + 9 * HOUR, model="credit", team="credit")).flags(flag()).wait(
+        3600
+    )
     assert len(lane.rulings) == 1
     assert lane.told == []
 

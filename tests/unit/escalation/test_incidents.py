@@ -75,9 +75,8 @@ def test_decisions_beside_the_path_are_counted_and_wait_for_nobody() -> None:
 
 def test_a_worse_flag_raises_severity_and_tells_again() -> None:
     lane = Lane().flags(alarm(status="warn"))
-    assert lane.one.severity is Severity.WARNING
     lane.wait(60).flags(alarm(at=5))
-    assert lane.one.severity is Severity.ERROR
+    assert [one.severity for one in lane.history] == [Severity.WARNING, Severity.ERROR]
     assert lane.one.change == "worsened"
     assert lane.one.title == "credit 1: alarm of gap"
     assert [one.kind for one in lane.told] == ["trigger", "escalate"]
@@ -171,3 +170,16 @@ def test_more_keys_than_an_incident_takes_open_another_one() -> None:
     lane = Lane(declared(group_by=["cause"]))
     lane.flags(*(flag(version=f"v{n}", first=n) for n in range(600)))
     assert sorted(len(one.keys) for one in lane.incidents.values()) == [100, 500]
+
+
+def test_the_deadline_counts_from_the_first_that_waits_however_many_come() -> None:
+    lane = Lane(declared(chains={"default": {"deadline": "4h", "at_deadline": "withhold"}}))
+    for number in range(300):
+        lane.flags(flag(count=2, first=2 * number)).wait(10)
+    assert lane.one.deadline_ms == START + 4 * HOUR
+    live = lane.agent.desk.state.find(lane.one.incident)
+    assert live is not None
+    assert live.waiting() == (600, START)
+    assert live.before({"gim.decisions/0": 600}) == 600
+    assert 300 <= live.before({"gim.decisions/0": 300}) <= 320, "never fewer than there are"
+    assert len(live.marks["gim.decisions/0"]) <= 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ def test_however_a_stream_of_flags_is_cut_what_is_written_is_the_same(found: lis
     records = [one for at, value in flags_of(found) for one in whole.records("flags", [value], start + at)]
     whole.step(flags=records)
     edges = sorted({0, len(records), *(one for one in cuts if one < len(records))})
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         cut.step(flags=records[first:last])
     for lane in (whole, cut):
         lane.now = max([start, *(one.timestamp for one in records)])
