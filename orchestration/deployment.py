@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, Retryable
 from orchestration import config_topic, keys, topics
+from orchestration.console import process as console
 from orchestration.local_kafka import LocalKafka, open_kafka
 from orchestration.local_ray import QUIET, LocalRay
 from orchestration.settings import Settings
@@ -82,7 +83,7 @@ def bring_up(
     report("starting the supervisor")
     forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ}
     control = actors.start_supervisor(settings, workers, QUIET | forwarded)
-    return Up(settings, control, applied, made_keys, _remarks(settings, control))
+    return Up(settings, control, applied, made_keys, (*_remarks(settings, control), *_console(settings, report)))
 
 
 def wait_for_lanes(
@@ -117,7 +118,7 @@ def take_down(settings: Settings, report: Report = lambda line: None) -> list[st
     Raises Retryable where lanes do not end in time: nothing was killed then, and the command may be repeated.
     """
     settings = located(settings)
-    stopped, others = [], False
+    stopped, others = ["the console"] if console.stop(settings) else [], False
     if settings.ray_address or _ray(settings).running():
         join_ray(settings, report)
         from orchestration import actors  # Ray reads its environment when it is imported
@@ -218,6 +219,17 @@ def _remarks(settings: Settings, control: Control) -> tuple[str, ...]:
     old, new = json.loads(status.settings), json.loads(fingerprint(settings))
     names = ", ".join(f"GOVERN_{name.upper()}" for name in new if new[name] != old.get(name))
     return (f"it ran already, with other settings ({names}); `govern down`, then `govern up`, puts yours in force",)
+
+
+def _console(settings: Settings, report: Report) -> tuple[str, ...]:
+    """Start the console, where it is wanted; what keeps it from running does not keep lanes from running."""
+    if not settings.console:
+        return ()
+    try:
+        console.start(settings, report)
+    except Misconfigured as error:
+        return (str(error),)
+    return ()
 
 
 def _drain(control: Control, report: Report) -> None:

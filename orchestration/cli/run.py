@@ -20,6 +20,7 @@ from rich.text import Text
 from agents.configuration import Configuration
 from agents.errors import GovernanceError, Retryable
 from orchestration import checkpoints, deployment
+from orchestration.console import process as console
 from orchestration.settings import Settings
 from orchestration.supervisor import LaneRow, Status
 
@@ -63,15 +64,16 @@ def up(
             report = _reporter(line.update)
             started = deployment.bring_up(settings, configuration, workers=workers, report=report)
             status = deployment.wait_for_lanes(started.control, lambda now: report(_count(now)))
+            page = console.wait(started.settings) if started.settings.console else None
     except KeyboardInterrupt:
         err.print(
             "interrupted; `govern up` goes on where it stopped, `govern down` stops what runs. " + _what_runs(settings)
         )
         raise typer.Exit(130) from None
     if as_json:
-        typer.echo(json.dumps(_document(status, None)))
+        typer.echo(json.dumps(_document(status, None, started.settings)))
         return
-    _tell(started, status)
+    _tell(started, status, page)
 
 
 def status(
@@ -101,9 +103,9 @@ def status(
     now = control.status()
     newest = _checkpoint(settings)
     if as_json:
-        typer.echo(json.dumps(_document(now, newest)))
+        typer.echo(json.dumps(_document(now, newest, settings)))
     else:
-        out.print(_screen(now, newest))
+        out.print(_screen(now, newest, settings))
     if not healthy(now):
         raise typer.Exit(1)
 
@@ -176,7 +178,7 @@ def _what_runs(settings: Settings) -> str:
     return f"Running now: {' and '.join(running)}." if running else "Nothing local runs."
 
 
-def _tell(started: deployment.Up, status: Status) -> None:
+def _tell(started: deployment.Up, status: Status, page: console.Running | None) -> None:
     """What runs, and what to do next."""
     settings, prefix = started.settings, started.settings.prefix
     out.print(f"[green]{_count(status)}[/green] for the prefix {prefix}; Kafka is {settings.bootstrap_servers}")
@@ -184,6 +186,10 @@ def _tell(started: deployment.Up, status: Status) -> None:
         out.print(f"made keys: auditors check with {started.made_keys.verifier}; keep a copy of the folder")
     for remark in started.remarks:
         out.print(f"[yellow]note:[/yellow] {remark}")
+    if page is not None:
+        out.print(f"the console is at [bold]{page.url}[/bold]; who may sign in: govern user add PERSON")
+    elif settings.console and console.kept(settings):
+        out.print(f"[yellow]note:[/yellow] the console does not answer yet: {console.last_words(settings)}")
     if started.applied is not None and started.applied.changed:
         out.print(f"applied the configuration {started.applied.digest[:19]}")
     if status.digest is None:
@@ -214,8 +220,9 @@ def _checkpoint(settings: Settings) -> checkpoints.Newest | None:
         return None
 
 
-def _document(status: Status, newest: checkpoints.Newest | None) -> dict[str, object]:
-    found = asdict(status)
+def _document(status: Status, newest: checkpoints.Newest | None, settings: Settings) -> dict[str, object]:
+    found, page = asdict(status), console.running(settings)
+    found["console"] = asdict(page) if page is not None else None
     found["running"] = healthy(status)
     found["configuration"] = {"digest": found.pop("digest"), "offset": found.pop("config_offset")}
     found["checkpoint"] = asdict(newest) if newest is not None else None
@@ -232,7 +239,7 @@ def _watch(control: deployment.Control, settings: Settings) -> None:
         try:
             while True:
                 try:
-                    live.update(_screen(control.status(), newest))
+                    live.update(_screen(control.status(), newest, settings))
                 except Retryable as error:
                     live.update(Text(str(error), "yellow"))
                 if time.monotonic() - read_at > 5:
@@ -242,7 +249,7 @@ def _watch(control: deployment.Control, settings: Settings) -> None:
             return
 
 
-def _screen(status: Status, newest: checkpoints.Newest | None) -> RenderableType:
+def _screen(status: Status, newest: checkpoints.Newest | None, settings: Settings) -> RenderableType:
     head = Text()
     head.append(_count(status), "green" if healthy(status) else "yellow")
     head.append(
@@ -259,7 +266,7 @@ def _screen(status: Status, newest: checkpoints.Newest | None) -> RenderableType
     table.add_column("detail", overflow="fold")
     for row in status.lanes:
         table.add_row(*_cells(row, status))
-    return Group(*parts, table, _workers(status))
+    return Group(*parts, table, _workers(status), _page(settings))
 
 
 def _cells(row: LaneRow, status: Status) -> tuple[RenderableType, ...]:
@@ -286,6 +293,15 @@ def _workers(status: Status) -> RenderableType:
         for one in status.workers
     ]
     return Text("\n".join(lines), "dim")
+
+
+def _page(settings: Settings) -> RenderableType:
+    page = console.running(settings)
+    if page is not None:
+        return Text(f"console: {page.url}, pid {page.pid}", "dim")
+    if console.kept(settings):
+        return Text(f"! the console does not run and is started again: {console.last_words(settings)}", "red")
+    return Text("console: not running (govern console)", "dim")
 
 
 def _digest(digest: str | None) -> str:
