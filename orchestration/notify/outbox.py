@@ -25,9 +25,10 @@ Line = tuple[str, str]
 SPOKEN = 2_000
 """Lines on which something went out that are remembered; the oldest are forgotten."""
 FINAL = ("sent", "failed", "skipped")
-_EVENTS: TypeAdapter[Notification | Delivery] = TypeAdapter(
+EVENTS: TypeAdapter[Notification | Delivery] = TypeAdapter(
     Annotated[Notification | Delivery, Field(discriminator="type")]
 )
+"""What the topic holds."""
 
 
 @dataclass(eq=False, slots=True)
@@ -165,7 +166,7 @@ def _merged(old: Iterable[str], new: Iterable[str]) -> list[str]:
 
 def _read(record: Record) -> Notification | Delivery:
     try:
-        return _EVENTS.validate_json(record.value or b"")
+        return EVENTS.validate_json(record.value or b"")
     except ValidationError as error:
         place = f"{record.topic}/{record.partition}/{record.offset}"
         raise Malformed(
