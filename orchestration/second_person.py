@@ -20,7 +20,7 @@ from agents.errors import Misconfigured
 from agents.escalation import proposals
 from agents.escalation.declared import Escalation
 from agents.escalation.proposals import Granted, Proposed
-from agents.people_events import Proposal, ReviewData, shown_digest
+from agents.people_events import Proposal, ReviewData, Status, shown_digest
 from orchestration import reviewing
 from orchestration.log_store import LogStore
 from orchestration.reviewing import Outcome, Refused
@@ -132,6 +132,22 @@ async def approve(
         kind="individual",
     )
     return await _answered(settings, data, key, within_s)
+
+
+def told(found: Proposed) -> dict[str, str]:
+    """A proposal as a row: incident, author, state, digest, text."""
+    proposal, ruling = found.incident.proposal, found.ruling
+    assert proposal is not None, "a proposal's incident has one"
+    state = "waits" if found.incident.status is not Status.RESOLVED else "taken back"
+    if ruling is not None:
+        state = f"{ruling.resolution.value} by {', '.join(ruling.people)}"
+    return {
+        "incident": found.incident.incident,
+        "author": proposal.author,
+        "state": state,
+        "digest": proposal.digest,
+        "text": proposal.text,
+    }
 
 
 async def _answered(settings: Settings, data: ReviewData, key: Private, within_s: float) -> Outcome:

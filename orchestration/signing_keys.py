@@ -37,9 +37,17 @@ def person_path(settings: Settings, person: str, folder: Path | None = None) -> 
     return (folder or settings.keys_dir).expanduser() / f"{settings.prefix}.person.{person}.key"
 
 
-def console_path(settings: Settings) -> Path:
+def console_path(settings: Settings, folder: Path | None = None) -> Path:
     """Where the console's key lies."""
-    return settings.keys_dir.expanduser() / f"{settings.prefix}.console.key"
+    return (folder or settings.keys_dir).expanduser() / f"{settings.prefix}.console.key"
+
+
+def found(settings: Settings, folder: Path | None = None) -> list[tuple[str, Path]]:
+    """Whose keys lie here, the console's first: (`console` or the person, file)."""
+    console, start, end = console_path(settings, folder), f"{settings.prefix}.person.", ".key"
+    people = sorted(console.parent.glob(f"{start}*{end}"))
+    named = [(path.name.removeprefix(start).removesuffix(end), path) for path in people]
+    return [("console", console), *named] if console.exists() else named
 
 
 def make(path: Path, settings: Settings) -> Private:
@@ -85,9 +93,7 @@ def own(settings: Settings, person: str | None = None, file: Path | None = None)
     Raises Misconfigured where that is not clear, or the key cannot be used.
     """
     if person is None:
-        start, end = f"{settings.prefix}.person.", ".key"
-        found = sorted(settings.keys_dir.expanduser().glob(f"{start}*{end}"))
-        names = [path.name.removeprefix(start).removesuffix(end) for path in found]
+        names = [name for name, path in found(settings) if path != console_path(settings)]
         if len(names) != 1:
             those = f"there are keys of {', '.join(names)}" if names else "no person's key is here"
             raise Misconfigured(

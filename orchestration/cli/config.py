@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,17 +15,21 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.configuration import Configuration
-from agents.errors import NotReady, Retryable
+from agents.errors import Misconfigured, NotReady, Retryable
 from agents.monitor.changes import changes
 from agents.policy.differences import Difference, differences
-from orchestration import anomaly_scores, config_topic, deployment, topics
+from orchestration import anomaly_scores, config_topic, deployment, second_person, signing_keys, topics
 from orchestration.config_files import files_of, load, schema_text, start
 from orchestration.extensions import kinds
 from orchestration.profile_store import ProfileStore
+from orchestration.reviewing import Effective, Pending
 from orchestration.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and compare configurations.")
 Where = Annotated[Path, typer.Argument(help="A folder of YAML files, or one file.", show_default=False)]
+Person = Annotated[str | None, typer.Option(help="Who signs; left out: the only person whose key lies here.")]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="The private key's file, where it is not in keys_dir.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for what becomes of it.")]
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
 
 
@@ -122,6 +127,108 @@ def rollback(
     applied = asyncio.run(config_topic.rollback(settings, to))
     typer.echo(f"{'back to' if applied.changed else 'in force already:'} {applied.digest}")
     _reported(settings, applied.digest, wait)
+
+
+@app.command(epilog='Example: govern config propose config/ --reason "raise the hold threshold, ticket 812"')
+def propose(
+    what: Annotated[str, typer.Argument(help="A folder, a file, or the digest of an earlier configuration.")],
+    reason: Annotated[str, typer.Option(help="What changes, and why: the other person reads it.")],
+    person: Person = None,
+    key: KeyFile = None,
+    wait: Wait = 30,
+) -> None:
+    """Propose a configuration, signed: nothing changes until another author approves it."""
+    settings = _connected()
+    configuration = _proposed(settings, what)
+    author, signing = signing_keys.own(settings, person, key)
+    before = _in_force(settings)
+    if before.digest == configuration.digest():
+        typer.echo(f"in force already: {before.digest}")
+        return
+    for line in lines_of(differences(before.configuration(), configuration)):
+        typer.echo(line)
+    found = asyncio.run(second_person.propose(settings, configuration, author, signing, reason, wait))
+    typer.echo(f"{found.text}\n{configuration.digest()}")
+    if isinstance(found, Effective) and found.incident is not None:
+        typer.echo(f"next, by another author: govern config approve {found.incident.incident} --reason …")
+
+
+@app.command(epilog='Example: govern config approve 7f29-k1mq --reason "replayed last week: 40 fewer holds a day"')
+def approve(
+    incident: Annotated[str, typer.Argument(help="The proposal's id, as `govern config proposals` lists it.")],
+    reason: Annotated[str, typer.Option(help="Why you agree; it is signed, and kept.")],
+    person: Person = None,
+    key: KeyFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask after showing what changes.")] = False,
+    wait: Wait = 30,
+) -> None:
+    """Show what somebody else proposed, agree to it, signed, and put it in force. Repeating it does no harm."""
+    settings = _connected()
+    before = _in_force(settings)
+    if (before.note or "").endswith(f"({incident})"):
+        typer.echo(f"in force already: {before.digest}\nby {before.by}: {before.note}")
+        return
+    found = asyncio.run(second_person.since(settings, before.time_ms))
+    one = next((one for one in found.proposed if one.incident.incident == incident), None)
+    if one is None or one.incident.proposal is None:
+        raise Misconfigured(
+            f"there is no proposal {incident} since the configuration in force was applied; "
+            "`govern config proposals` lists them, and an older one has to be proposed again"
+        )
+    configuration = second_person.kept(settings, one.incident.proposal.digest)
+    typer.echo(f"{one.incident.proposal.author} proposes: {one.incident.proposal.text}")
+    for line in (
+        *lines_of(differences(before.configuration(), configuration)),
+        *fates(before.configuration(), configuration),
+    ):
+        typer.echo(line)
+    if not one.approved:
+        approver, signing = signing_keys.own(settings, person, key)
+        if not yes:
+            typer.confirm(f"approve this as {approver}, and put it in force?", abort=True)
+        told = asyncio.run(second_person.approve(settings, one, approver, signing, reason, wait))
+        typer.echo(told.text)
+        if isinstance(told, Pending):
+            raise Retryable("nothing is in force yet; run the same command again once escalation runs")
+    applied = asyncio.run(config_topic.apply(settings, configuration))
+    typer.echo(f"{'applied' if applied.changed else 'in force already'}: {summary(configuration)}\n{applied.digest}")
+    typer.echo(f"by {applied.by}: {applied.note}")
+    _reported(settings, applied.digest, wait)
+
+
+@app.command()
+def proposals(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List what was proposed since the configuration in force was applied: id, author, state, digest, words."""
+    settings = _connected()
+    found = asyncio.run(second_person.since(settings, _in_force(settings).time_ms)).proposed
+    rows = [second_person.told(one) for one in found]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    table = Table("id", "author", "state", "digest", "what", box=None)
+    for row in rows:
+        table.add_row(row["incident"], row["author"], row["state"], row["digest"][:19], row["text"])
+    if not rows:
+        typer.echo("nothing is proposed; start with: govern config propose DIR --reason …")
+        return
+    Console(highlight=False).print(table)
+
+
+def _proposed(settings: Settings, what: str) -> Configuration:
+    """The configuration of a folder or file, or an earlier one by its digest."""
+    if not what.startswith("sha256:"):
+        return load(Path(what), settings)
+    found = [one for one in asyncio.run(config_topic.history(settings)) if one.digest.startswith(what)]
+    if not found:
+        raise Misconfigured(f"no configuration {what!r} in the history; `govern config history` lists them")
+    return found[-1].configuration()
+
+
+def _in_force(settings: Settings) -> config_topic.Applied:
+    found = asyncio.run(config_topic.current(settings))
+    if found is None:
+        raise Misconfigured("nothing is in force yet, so nobody has to agree: start with `govern config apply DIR`")
+    return found
 
 
 def _connected() -> Settings:
