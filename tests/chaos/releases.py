@@ -82,7 +82,7 @@ async def finished(settings: Settings, sent: list[checker.Seen]) -> list[str]:
 
 
 async def aborted(settings: Settings) -> int:
-    """Records on `released` that were written in a transaction that was undone."""
-    topic = settings.topic("released")
+    """Verdicts that were written in a transaction that was undone."""
+    topic = settings.topic("verdicts")
     everything = await checker.read_topic(settings.client(), topic, "read_uncommitted")
     return len(everything) - len(await Broker(settings).read_all(topic))
