@@ -111,7 +111,7 @@ def sample(database: Database, incident: IncidentData, size: int, seed: int) -> 
     """A random sample of the decisions that wait, each as likely as the others; the same for the same seed and rows."""
     with database.reading() as connection:
         scope = _scope(connection, incident, True)
-        every = connection.execute(select(*_PLACE).where(scope).distinct().order_by(*_PLACE)).tuples().all()
+        every = connection.execute(select(*_PLACE).where(scope).distinct().order_by(*_PLACE)).all()
         drawn = random.Random(seed).sample(range(len(every)), min(size, len(every)))
         chosen = [every[number] for number in sorted(drawn)]
         return tuple(_items(connection, [Position(topic=t, partition=p, offset=o) for t, p, o in chosen]))

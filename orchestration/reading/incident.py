@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Select, select
 
 from agents.errors import Misconfigured
 from agents.events import SignalData
@@ -273,13 +273,8 @@ def _answers(connection: Connection, *conditions: Any) -> tuple[Answer, ...]:
     )
     rows = connection.execute(query).mappings().all()
     positions = [row["position"] for row in rows]
-    ruled = dict(
-        connection.execute(
-            select(ruling_reviews.c.review, ruling_reviews.c.ruling).where(ruling_reviews.c.review.in_(positions))
-        )
-        .tuples()
-        .all()
-    )
+    rests = select(ruling_reviews.c.review, ruling_reviews.c.ruling).where(ruling_reviews.c.review.in_(positions))
+    ruled: dict[str, str] = {str(review): str(ruling) for review, ruling in connection.execute(rests)}
     plain = [name for name in Answer.__dataclass_fields__ if name != "ruling"]
     return tuple(Answer(**{name: row[name] for name in plain}, ruling=ruled.get(row["position"])) for row in rows)
 
@@ -333,7 +328,13 @@ def _signal(connection: Connection, key: str) -> SignalData | None:
 
 
 def points(connection: Connection, key: str) -> tuple[Point, ...]:
-    """A signal's history, oldest first."""
-    table: Table = signal_points
-    query = select(*(table.c[field] for field in Point.__dataclass_fields__)).where(table.c.key == key)
-    return tuple(Point(**row) for row in connection.execute(query.order_by(table.c.stretch)).mappings())
+    """A signal's history, oldest first: the newest part in full, older parts in wider stretches."""
+    column = signal_points.c
+    query = select(column.width_ms, *(column[field] for field in Point.__dataclass_fields__)).where(column.key == key)
+    by_width: dict[int, list[Point]] = {}
+    for width, *values in connection.execute(query.order_by(column.width_ms, column.stretch)):
+        by_width.setdefault(width, []).append(Point(*values))
+    found: list[Point] = []
+    for some in by_width.values():
+        found = [one for one in some if not found or one.time_ms < found[0].time_ms] + found
+    return tuple(found)

@@ -96,7 +96,7 @@ class ModelHealth:
 def models(database: Database, now_ms: int) -> tuple[ModelHealth, ...]:
     """Every model version that was seen or is declared, by name, the newest version first."""
     with database.reading() as connection:
-        configuration = _current(connection)
+        configuration = current(connection)
         declared = configuration.models if configuration is not None else {}
         rows = connection.execute(select(versions)).mappings()
         seen = {(row["model"], row["version"]): row for row in rows}
@@ -231,7 +231,7 @@ class PolicyHits:
 def policies(database: Database, since_ms: int) -> tuple[PolicyHits, ...]:
     """Policies of the configuration in force, with hits since a time (by hours)."""
     with database.reading() as connection:
-        configuration = _current(connection)
+        configuration = current(connection)
         if configuration is None:
             return ()
         hits, changes = _hits(connection, since_ms), _changes(connection)
@@ -340,7 +340,7 @@ def history(database: Database, limit: int = 50) -> tuple[AppliedConfiguration, 
 def configuration(database: Database) -> Configuration | None:
     """The configuration in force; None where nothing was ever applied."""
     with database.reading() as connection:
-        return _current(connection)
+        return current(connection)
 
 
 def orders(database: Database) -> tuple[Order, ...]:
@@ -349,7 +349,8 @@ def orders(database: Database) -> tuple[Order, ...]:
         return tuple(sorted(_orders(connection), key=lambda one: (not one.active, -one.time_ms)))
 
 
-def _current(connection: Connection) -> Configuration | None:
+def current(connection: Connection) -> Configuration | None:
+    """The configuration in force, in a transaction that is open."""
     column = configurations.c
     found = connection.scalar(select(column.document).order_by(column.offset.desc()).limit(1))
     return None if found is None else Configuration.model_validate_json(found)

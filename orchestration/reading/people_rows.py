@@ -131,6 +131,7 @@ def of_review(record: Record) -> Iterator[Step]:
             "shown_ms": data.shown_ms,
             "reason": data.reason,
             "console": data.login is not None,
+            "agrees": data.agrees,
             "data": _text(data),
         },
     )

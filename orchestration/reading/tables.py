@@ -144,6 +144,7 @@ reviews = Table(
     Column("shown_ms", Float, nullable=False),
     Column("reason", Text, nullable=False),
     Column("console", Boolean, nullable=False),
+    Column("agrees", Boolean),
     Column("data", Text, nullable=False),
     Index("reviews_incident", "incident"),
     Index("reviews_id", "id"),
