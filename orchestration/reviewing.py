@@ -27,7 +27,6 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from agents.dsse import Private
-from agents.errors import Retryable
 from agents.people_events import (
     REVIEW_KIND,
     Agreement,
@@ -368,8 +367,8 @@ async def _taken(settings: Settings, sent: Sent) -> bool:
     place = (sent.topic, 0)
     try:
         found = await Broker(settings).committed(lane.transactional_id, [place])
-    except Retryable:
-        return False
+    except KafkaError:
+        return False  # a cluster where nobody has committed yet has no coordinator; asked again in a moment
     return found.get(place, -1) > sent.offset
 
 
