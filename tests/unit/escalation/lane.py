@@ -122,6 +122,7 @@ class Lane:
     now: int = START
     written: dict[str, list[tuple[bytes | None, bytes | None, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
+    prefix: str = "gim"
 
     def __post_init__(self) -> None:
         self.agent = EscalationAgent("gim", "gim.flags", 0, self.configuration)
@@ -200,7 +201,7 @@ class Lane:
             if action in ("approve", "reject", "edit", "respond"):
                 values = {"through": incident.through, **values}
         data = ReviewData.model_validate(values)
-        review = Review(id=f"r{number}-{person}", source=f"/gim/{person}", data=data)
+        review = Review(id=f"r{number}-{person}", source=f"/{self.prefix}/{person}", data=data)
         signed = KEYS[person].sign(REVIEW_KIND, review.statement())
         review = review.model_copy(update={"dssematerial": base64.b64encode(signed.encode()).decode()})
         return review.model_dump_json(exclude_none=True, by_alias=True).encode()
