@@ -181,6 +181,7 @@ def test_every_variable_that_the_code_reads_is_told() -> None:
 def test_every_variable_that_a_page_names_exists() -> None:
     known = set(rows("docs/settings.md"))
     named = {one for page in PAGES for one in re.findall(r"\bGOVERN_[A-Z_]*[A-Z]\b", page.read_text())}
+    named = {one for one in named if not one.startswith("GOVERN_SECRET_")}  # whatever an operator calls a secret
     assert named - known == set()
 
 
