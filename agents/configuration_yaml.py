@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from agents.configuration import Configuration, ReferenceFaults
 from agents.errors import ConfigError, Misconfigured, Place
+from agents.escalation import unanswered
 from agents.policy.compilation import Problem, compile_all
 from agents.policy.sql import suggest
 from agents.strict import Strict
@@ -124,6 +125,7 @@ def _check(
         from agents.monitor.registry import KINDS
 
         find_monitors(configuration, problems, None, kinds() if kinds is not None else KINDS)
+    problems += unanswered.problems(configuration)
     problems += further(configuration)
     for one in problems:
         spot, exact = _find(document, one.path)

@@ -108,10 +108,31 @@ def route(
     now_ms: int,
 ) -> Routed:
     """The first route whose every field matches; else the team that the rule named, else the default one."""
-    declared = desks.declared
-    for one in declared.routes:
+    for one in desks.declared.routes:
         if _matches(one, cause, model, team, severity, labels) and one.open in (None, desks.is_open(one.to, now_ms)):
             return Routed(one.to, one.chain)
+    return _unrouted(desks.declared, team)
+
+
+def alternatives(
+    declared: Escalation,
+    cause: str,
+    model: str | None,
+    team: str | None,
+    severity: Severity,
+    labels: Mapping[str, str],
+) -> list[Routed]:
+    """Everywhere that an incident may go, whatever the hour."""
+    found: dict[Routed, None] = {}
+    for one in declared.routes:
+        if _matches(one, cause, model, team, severity, labels):
+            found[Routed(one.to, one.chain)] = None
+            if one.open is None:
+                return list(found)
+    return list({**found, _unrouted(declared, team): None})
+
+
+def _unrouted(declared: Escalation, team: str | None) -> Routed:
     if team in declared.teams:
         return Routed(team)
     return Routed(declared.default_team or next(iter(declared.teams), None))
