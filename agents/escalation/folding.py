@@ -5,6 +5,8 @@ Promise: however a stream of flags is cut into batches, the incidents are the sa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agents.escalation import messages, timing
 from agents.escalation.declared import Step
 from agents.escalation.desk import Desk, Heard
@@ -34,7 +36,9 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     else:
         _grow(desk, live, event, cause, at_ms)
     if cause.cause.startswith("channel/"):
-        _dead(desk, live, event)
+        desk.state.dead[_channel(event)] = live.data.incident
+    if cause.cause.startswith(("channel/", "contact/")):
+        _lost(desk, live, event, only_these=cause.cause.startswith("contact/"))
     timing.plan(desk, live)
 
 
@@ -267,31 +271,36 @@ def _listen(desk: Desk, live: Live) -> None:
 # -- dead channels -----------------------------------------------------------------------------------------------------
 
 
-def _dead(desk: Desk, live: Live, event: Flag) -> None:
-    """A channel that does not deliver: what it should have told is told by another one."""
+def _lost(desk: Desk, live: Live, event: Flag, *, only_these: bool) -> None:
+    """What a channel did not deliver is told by another one. `only_these`: it works for others, so it is not dead, and each
+    channel is tried once for these people.
+    """
     labels, channel = event.data.labels, _channel(event)
-    desk.state.dead[channel] = live.data.incident
     lost = desk.state.find(labels.get("incident"))
     if lost is None or not lost.open or lost is live:
         return
-    people = lost.reached.pop(channel, [])
+    case = desk.situation(lost)
+    if only_these:
+        case = replace(case, dead={*case.dead, *lost.reached, channel})
+    people = lost.reached.get(channel, []) if only_these else lost.reached.pop(channel, [])
     if timing.muted(desk, lost):
         desk.write(lost, "told", said=f"a message by {channel} did not arrive; it is muted, so nobody is told again")
         return
-    told = again(desk.desks, people or lost.data.with_, not people, desk.situation(lost))
+    told = again(desk.desks, people or lost.data.with_, not people, case)
     said = f"a message by {channel} did not arrive; {timing.words(told)}"
+    why = f"{channel} does not {'reach somebody' if only_these else 'deliver'}, so this comes by another way"
     desk.write(
         lost,
         "told",
         said=said,
-        send=[("trigger", told, (f"{channel} does not deliver, so this comes by another way",))],
+        send=[("trigger", told, (why,))],
         told=timing.merged(lost.data.told, told.people),
     )
     timing.plan(desk, lost)
 
 
 def _channel(event: Flag) -> str:
-    return event.data.labels.get("channel") or parse(event.data.dedup_key).cause.removeprefix("channel/")
+    return event.data.labels.get("channel") or parse(event.data.dedup_key).cause.partition("/")[2]
 
 
 # -- triage ------------------------------------------------------------------------------------------------------------

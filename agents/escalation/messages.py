@@ -64,6 +64,8 @@ def title(data: IncidentData) -> str:
         text = f"A change of {data.proposal.kind} needs a second person"
     elif kind == "channel":
         text = f"Messages by {safe(name, 'a channel')} do not arrive"
+    elif kind == "contact":
+        text = f"Somebody cannot be reached by {safe(name, 'a channel')}"
     elif data.effect is Effect.HOLD:
         text = f"{where}: decisions {'held' if data.held else 'that would be held'} by {cause}"
     elif data.effect is Effect.BLOCK:

@@ -301,6 +301,41 @@ def test_the_people_of_a_dead_channel_are_told_by_another_one() -> None:
     assert lane.told[-1].channel == "pager", "while it is dead others go another way"
 
 
+def test_somebody_whom_a_channel_does_not_reach_is_told_once_by_each_other_and_the_channel_goes_on() -> None:
+    people = {
+        "ann": {"name": "Ann", "email": "ann@x.example", "contacts": {"chat": "U1"}},
+        "dee": {"name": "Dee", "email": "dee@x.example"},
+    }
+    channels = {
+        "mail": {"kind": "email", "url": "smtps://mail.example"},
+        "chat": {"kind": "slack", "secret": "bot"},
+    }
+    teams = {"credit": {"members": ["ann"]}, "admins": {"members": ["dee"]}}
+    lane = Lane(declared(people=people, channels=channels, teams=teams, **chain()))
+    lane.flags(flag())
+    first = lane.one.incident
+    for channel in ("mail", "chat", "mail"):
+        labels = {"incident": first, "notification": f"{first}/0/{channel}/0", "channel": channel}
+        wrong = flag(
+            f"contact/{channel}",
+            None,
+            None,
+            effect=None,
+            team="admins",
+            severity="error",
+            labels=labels,
+            speaker="notify",
+        )
+        lane.now += 30_000
+        lane.flags(wrong)
+    again = [one for one in lane.told[1:] if one.incident == first]
+    assert [(one.channel, one.to) for one in again] == [("chat", ("ann",))], "each way is tried once, none for ever"
+    titles = {one.title for one in lane.incidents.values() if one.incident != first}
+    assert titles == {"Somebody cannot be reached by mail", "Somebody cannot be reached by chat"}
+    lane.flags(flag("lending/other", first=8))
+    assert lane.told[-1].channel == "mail", "for others it works"
+
+
 # -- silences ----------------------------------------------------------------------------------------------------------
 
 
