@@ -73,6 +73,8 @@ class Expected:
     holding: tuple[str, ...] = ()
     """The rules that hold it; none where it is not held."""
     version: str = ""
+    answered: tuple[str, ...] = ()
+    """Rules that a person answered before: recorded, neither applied nor flagged."""
 
 
 @dataclass
@@ -122,7 +124,8 @@ class Rule:
         effect = "block" if score > 0.9 else "hold" if holding else "log" if amount > 900 else "allow"
         route = {"block": "withheld", "hold": "held", "log": "released", "allow": "released"}[effect]
         route_ = route if self.gate else None
-        return Expected("decision", effect, route_, tuple(rules), holding if route_ == "held" else (), version)
+        waits = holding if route_ == "held" else ()
+        return Expected("decision", effect, route_, tuple(rules), waits, version, answered or ())
 
     def _answered(self, record: Seen, event: dict[str, object]) -> tuple[str, ...] | None:
         """What an amended decision answers; None where it is none, or claims a ruling that does not exist."""
@@ -152,16 +155,21 @@ def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = Non
             ("held", pending),
         )
     }
+    amended = Counter(
+        json.loads(one.value or b"{}").get("id") for one in decisions if one.own("govern-edit") is not None
+    )
     places = set()
     flags: Counter[str] = Counter()
     for record in decisions:
         place = f"{prefix}.decisions/{record.partition}/{record.offset}"
         places.add(place)
         expected = rule.expect(record)
-        flags.update(expected.rules)
+        flags.update(one for one in expected.rules if one not in expected.answered)
         problems += _judged(record, place, gates.get(place, []), expected)
         ruled = _ruled(record, f"{prefix}.decisions", expected, rulings) if expected.holding else None
         problems += _answered(place, finals.get(place, []), tombstones.get(place, []), ruled)
+        if ruled is not None and ruled[1] == "edited":
+            problems += _amended(f"{ruled[2]}/{place}", amended)
         found = {name: found.get(place, []) for name, found in ends.items()}
         problems += _ended(record, place, found, expected.route, ruled)
     for name, found in (("verdicts", gates), ("final verdicts", finals), ("tombstones", tombstones), *ends.items()):
@@ -226,6 +234,12 @@ def _answered(
         if said != ruled:
             problems.append(Problem("wrong-effect", place, f"final verdict {said}, not {ruled}"))
     return problems
+
+
+def _amended(identity: str, amended: Counter[Any]) -> list[Problem]:
+    """What a person put in a decision's place was published once."""
+    count = amended[identity]
+    return [] if count == 1 else [Problem("doubled" if count else "lost", identity, f"{count} amended decisions")]
 
 
 def _by_place(records: Iterable[Seen], place: object) -> dict[str, list[Seen]]:

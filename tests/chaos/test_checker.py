@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,18 @@ import pytest
 
 from agents.audit.commitment import Committer
 from agents.audit.entry import encode
+from agents.people_events import Resolution
 from agents.policy.agent import PolicyAgent
+from agents.policy.finals import Finals
+from agents.policy.held import read
+from agents.policy.ruled import Ruled
 from agents.policy.standing import Standing
 from agents.records import Plain, collect
 from orchestration import config_files
 from tests.chaos import stream
 from tests.chaos.checker import Problem, Rule, Seen, View, check
 
+KEY = '["limits/hold-unsure","loan","1.0.0",null]'
 OUTPUTS = ("verdicts", "released", "held", "withheld", "dead-letters", "flags")
 
 
@@ -56,6 +62,57 @@ def problems(view: View) -> set[str]:
 def test_an_honest_run_has_no_problem_and_holds_every_kind_of_record(honest: View) -> None:
     assert check(honest, "gim", Rule(), honest.topics["decisions"]) == []
     assert all(honest.topics[name] for name in OUTPUTS)
+
+
+def ruling(effect: str = "allow", **more: object) -> Seen:
+    """A ruling over everything that is held."""
+    data = {"resolution": "approved" if effect == "allow" else "rejected", "effect": effect, "keys": [KEY]}
+    data |= {"through": {"gim.decisions/0": 1500}} | more
+    event = {"type": "governance.ruling.v1", "id": "7f29-k1mq/0", "data": data}
+    return Seen(0, 0, None, json.dumps(event).encode())
+
+
+@pytest.fixture(scope="module")
+def ruled(honest: View) -> View:
+    """The same after one ruling has let out what was held."""
+    view = copy.deepcopy(honest)
+    view.leaves = None
+    by = Ruled(0, "7f29-k1mq/0", 0, "release", Resolution.APPROVED, "", frozenset([KEY]), {"gim.decisions": 1500})
+    maker = Finals("gim", 0, "gim.release.gim.held.0", Committer("test", bytes(32)))
+    found = [read(Plain("gim.held", 0, one.offset, 0, one.key, one.value, one.headers)) for one in view.topics["held"]]
+    for (topic, _), messages in collect(maker.outputs(found, by, lambda _: None)).items():
+        there = view.topics[topic.removeprefix("gim.")]
+        there += [
+            Seen(0, len(there) + n, key, value, tuple(headers)) for n, (key, value, headers) in enumerate(messages)
+        ]
+    view.topics["rulings"] = [ruling()]
+    return view
+
+
+def test_what_a_ruling_lets_out_once_has_no_problem(ruled: View) -> None:
+    assert check(ruled, "gim", Rule()) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "change", "kinds"),
+    [
+        ("verdicts", lambda all_: all_[:-1], {"lost"}),
+        ("verdicts", lambda all_: [*all_, all_[-1]], {"doubled"}),
+        ("released", lambda all_: all_[:-1], {"lost"}),
+        ("released", lambda all_: [*all_, all_[-1]], {"doubled"}),
+        ("held", lambda all_: all_[:-1], {"lost"}),
+        ("held", lambda all_: [*all_, all_[-1]], {"doubled"}),
+        ("withheld", lambda all_: [*all_, replace(all_[0], headers=(("govern-verdict", b"x/final"),))], {"unknown"}),
+        ("rulings", lambda _: [], {"without-leave"}),
+        ("rulings", lambda _: [ruling("block")], {"wrong-effect", "without-leave", "lost"}),
+        ("rulings", lambda _: [ruling(items=[])], {"without-leave"}),
+        ("rulings", lambda _: [ruling(keys=["[]"])], {"without-leave"}),
+        ("rulings", lambda _: [ruling(resolution="expired")], {"wrong-effect"}),
+    ],
+)
+def test_a_broken_promise_about_what_was_held_is_named(ruled: View, topic: str, change, kinds: set[str]) -> None:
+    view = View({**ruled.topics, topic: change(ruled.topics[topic])})
+    assert {one.kind for one in check(view, "gim", Rule())} == kinds
 
 
 def test_a_lost_decision_is_named(honest: View) -> None:
