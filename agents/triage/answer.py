@@ -49,6 +49,8 @@ def allowed_of(record: TriageData) -> Allowed:
 
 def fill(form: type[Form], raw: Any) -> tuple[Form | None, Check]:
     """The filled form, or None where it does not fit; the check says which fields, and quotes nothing of the answer."""
+    if isinstance(raw, dict):  # a list that is left out is an empty one
+        raw = {**{name: [] for name in ("teams", "questions") if name in form.model_fields}, **raw}
     try:
         return form.model_validate(raw), Check(check="schema", passed=True)
     except ValidationError as error:

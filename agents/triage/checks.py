@@ -44,8 +44,8 @@ _RELEASED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LET_GO = re.compile(
-    r"\b(approv\w*|releas\w*|let\s+(it|them|all|everything|these|those|the\s+\w+)(\s+\w+)?\s+(go|out|through)|"
-    r"wave\w*\s+through|unblock\w*|allow\s+(it|them|all|the))\b",
+    r"\b(approv(e|es|ed|ing)|(?<!the )(?<!a )(?<!new )(?<!this )releas(e|es|ed|ing)|unblock\w*|wave\w*\s+through|"
+    r"let\s+(it|them|all|everything|these|those|the\s+\w+)(\s+\w+)?\s+(go|out|through)|allow\s+(it|them|all|the))\b",
     re.IGNORECASE,
 )
 _NOT_YET = re.compile(r"\b(before|whether|not|never|don.t|until|without)\s+(\w+\s+)?$", re.IGNORECASE)
@@ -58,7 +58,7 @@ _LULL = re.compile(
 )
 _INSTRUCTED = re.compile(
     r"\b(system\s+prompt|previous\s+instructions|as\s+an?\s+(ai|language|assistant)|i\s+am\s+(an?|the)|jailbreak|override|"
-    r"you\s+are\s+now|role\s*play|tool[_ ]call|assistant:|system:|user:)\b?",
+    r"you\s+are\s+now|role\s*play|tool[_ ]call|assistant:|system:|user:)",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]+")

@@ -130,7 +130,7 @@ def _rules(seen: Seen) -> Iterator[Found]:
 
 def _signals(seen: Seen) -> Iterator[Found]:
     for signal in seen.about[:MOST_SIGNALS]:
-        yield "signal", described(seen, signal), _values(signal), _key(signal)
+        yield "signal", described(seen, signal), _values(signal), _key(seen, signal)
     if seen.about:
         yield from _before_after(seen, seen.about[0])
 
@@ -183,21 +183,21 @@ def _before_after(seen: Seen, signal: SignalData) -> Iterator[Found]:
         if one in detail and other in detail:
             sizes = f"{share(detail[one])} {now}, against {share(detail[other])} {before}"
             text = f"{capital(one)}: {sizes}."
-            yield "before_after", text, {one: detail[one], other: detail[other]}, _key(signal)
+            yield "before_after", text, {one: detail[one], other: detail[other]}, _key(seen, signal)
             break
     for limit in ("usual", "allowed"):
         if limit in detail and signal.estimate is not None:
             size = figure(signal.estimate, signal.metric or "rate")
             name = capital((signal.metric or "estimate").replace("_", " "))
             text = f"{name}: {size} now, usually at most {share(detail[limit])}."
-            yield "before_after", text, {"now": signal.estimate, limit: detail[limit]}, _key(signal)
+            yield "before_after", text, {"now": signal.estimate, limit: detail[limit]}, _key(seen, signal)
             break
     for old in [other for other in seen.elsewhere(signal) if other.version != "*"][:2]:
         assert old.estimate is not None
         size = f"{(old.metric or 'estimate').replace('_', ' ')} {figure(old.estimate, old.metric)}"
         many = f" (n = {count(old.n)})" if old.n is not None else ""
         text = f"Version {seen.names.shown(old.version)} for comparison: {size}{many}, status {old.status.value}."
-        yield "before_after", text, {"estimate": old.estimate, "n": old.n}, _key(old)
+        yield "before_after", text, {"estimate": old.estimate, "n": old.n}, _key(seen, old)
 
 
 def _rates(seen: Seen, signal: SignalData) -> Found:
@@ -208,7 +208,12 @@ def _rates(seen: Seen, signal: SignalData) -> Found:
         for name, rate, n in ((names[0], "rate", "n_group"), (names[1], "reference_rate", "n_reference"))
     ]
     text = f"The favourable answer goes to {sizes[0]}, and to {sizes[1]}."
-    return "before_after", text, {"rate": detail["rate"], "reference_rate": detail["reference_rate"]}, _key(signal)
+    return (
+        "before_after",
+        text,
+        {"rate": detail["rate"], "reference_rate": detail["reference_rate"]},
+        _key(seen, signal),
+    )
 
 
 def _features(seen: Seen) -> Iterator[Found]:
@@ -233,20 +238,20 @@ def _features(seen: Seen) -> Iterator[Found]:
             moved = f"; where it differs most: {share(detail['share'])} now, {share(detail['reference_share'])} before"
         n = f", n = {count(signal.n)}" if signal.n is not None else ""
         text = f"Input {name} has moved: PSI {signal.estimate:.2f}{n}{moved}."
-        yield "feature", text, {"feature": name, "psi": signal.estimate}, _key(signal)
+        yield "feature", text, {"feature": name, "psi": signal.estimate}, _key(seen, signal)
 
 
 def _segments(seen: Seen) -> Iterator[Found]:
     """Other parts of the traffic where the same monitor alarms or warns."""
     rest = [one for one in seen.about[MOST_SIGNALS:] if one.status in (SignalStatus.ALARM, SignalStatus.WARN)]
     for signal in [one for one in rest if not (one.group or "").startswith("feature=")][:MOST_SEGMENTS]:
-        yield "segment", described(seen, signal), _values(signal), _key(signal)
+        yield "segment", described(seen, signal), _values(signal), _key(seen, signal)
 
 
 def _beside(seen: Seen) -> Iterator[Found]:
     others = [one for one in seen.beside if not (one.group or "").startswith("feature=")]
     for signal in others[:MOST_BESIDE]:
-        yield "signal", "At the same time, " + described(seen, signal), _values(signal), _key(signal)
+        yield "signal", "At the same time, " + described(seen, signal), _values(signal), _key(seen, signal)
 
 
 def _changes(seen: Seen) -> Iterator[Found]:
@@ -302,9 +307,10 @@ def _values(signal: SignalData) -> dict[str, float | str | None]:
     }
 
 
-def _key(signal: SignalData) -> str:
+def _key(seen: Seen, signal: SignalData) -> str:
+    """The signal's id on its topic, as far as it may be shown."""
+    names = (signal.version, signal.segment, signal.group)
+    version, segment, group = (None if one is None else seen.names.shown(one) for one in names)
     return json.dumps(
-        [signal.model, signal.version, signal.monitor, signal.segment, signal.group],
-        separators=(",", ":"),
-        ensure_ascii=False,
+        [signal.model, version, signal.monitor, segment, group], separators=(",", ":"), ensure_ascii=False
     )
