@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.client import OAuth2Client
+from authlib.oauth2.rfc6749.parameters import prepare_token_request
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -86,10 +87,12 @@ class Provider:
         """Where the browser goes, and what must come back with it."""
         endpoint = (await self._discovery())["authorization_endpoint"]
         verifier, nonce = secrets.token_urlsafe(48), secrets.token_urlsafe(32)
-        async with self._client(redirect_uri) as client:
-            url, state = client.create_authorization_url(
-                endpoint, code_verifier=verifier, nonce=nonce, state=secrets.token_urlsafe(32)
-            )
+        client = OAuth2Client(
+            None, self._client_id, scope=SCOPE, redirect_uri=redirect_uri, code_challenge_method="S256"
+        )
+        url, state = client.create_authorization_url(
+            endpoint, state=secrets.token_urlsafe(32), code_verifier=verifier, nonce=nonce
+        )
         return Flow(str(url), str(state), nonce, verifier)
 
     async def finish(self, redirect_uri: str, code: str, verifier: str, nonce: str) -> Identity:
@@ -97,17 +100,28 @@ class Provider:
 
         Raises HTTPException(403) where the provider or its token says otherwise, Retryable where it does not answer.
         """
-        found = await self._discovery()
-        async with self._client(redirect_uri) as client:
-            try:
-                tokens = await client.fetch_token(found["token_endpoint"], code=code, code_verifier=verifier)
-            except httpx.HTTPError as error:
-                raise Retryable(f"{self.issuer} does not answer ({type(error).__name__}); sign in again") from error
-            except (OAuthError, ValueError) as error:
-                raise HTTPException(403, "the provider did not confirm this sign-in; try again") from error
-        token = tokens.get("id_token")
+        endpoint = (await self._discovery())["token_endpoint"]
+        asked = prepare_token_request(
+            "authorization_code",
+            code=code,
+            redirect_uri=redirect_uri,
+            code_verifier=verifier,
+            client_id=self._client_id,
+        )
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        if self._secret:
+            proof = ClientAuth(self._client_id, self._secret, "client_secret_basic")
+            endpoint, headers, asked = proof.prepare("POST", endpoint, headers, asked)
+        try:
+            async with self._http() as http:
+                response = await http.post(endpoint, content=asked, headers=headers)
+            token = response.json().get("id_token") if response.status_code == 200 else None
+        except httpx.HTTPError as error:
+            raise Retryable(f"{self.issuer} does not answer ({type(error).__name__}); sign in again") from error
+        except (ValueError, AttributeError):
+            token = None
         if not isinstance(token, str):
-            raise HTTPException(403, "the provider gave no ID token")
+            raise HTTPException(403, "the provider did not confirm this sign-in; try again")
         return self._identity(await self._claims(token), nonce)
 
     def _identity(self, claims: dict[str, Any], nonce: str) -> Identity:
@@ -166,8 +180,8 @@ class Provider:
 
     async def _get(self, url: str) -> dict[str, Any]:
         try:
-            async with httpx.AsyncClient(transport=self._transport, timeout=10, trust_env=False) as client:
-                response = await client.get(url)
+            async with self._http() as http:
+                response = await http.get(url)
                 response.raise_for_status()
                 found = response.json()
         except (httpx.HTTPError, ValueError) as error:
@@ -176,18 +190,8 @@ class Provider:
             raise Retryable(f"{url} is no JSON object")
         return found
 
-    def _client(self, redirect_uri: str) -> Any:
-        return AsyncOAuth2Client(
-            self._client_id,
-            self._secret,
-            token_endpoint_auth_method="client_secret_basic" if self._secret else "none",
-            scope=SCOPE,
-            redirect_uri=redirect_uri,
-            code_challenge_method="S256",
-            transport=self._transport,
-            timeout=10,
-            trust_env=False,
-        )
+    def _http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=self._transport, timeout=10, trust_env=False, follow_redirects=False)
 
 
 def provider_of(settings: Settings) -> Provider | None:
