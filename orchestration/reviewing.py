@@ -49,6 +49,7 @@ POLL_MS = 100
 LOOK_S = 0.25
 """So often the lane is asked how far it has come, where nothing was heard of an answer."""
 SEND_MS = 10_000
+GOOD_FOR_MS = 86_400_000
 SKEW_MS = 60_000
 """Brokers' clocks may differ by so much."""
 
@@ -161,11 +162,13 @@ class Desk:
         await close(producer)
 
     async def send(self, data: ReviewData, id: str | None = None) -> Sent:
-        """Sign a review and return once the brokers have it.
+        """Sign a review and return once the brokers have it. Unless it says otherwise it is good for a day.
 
         Raises Retryable where it may not be there: sending again under the same id does no harm.
         """
         id = id or new_id()
+        if data.not_after_ms is None:  # so that a copy of it is worth nothing once nobody remembers its id
+            data = data.model_copy(update={"not_after_ms": time.time_ns() // 1_000_000 + GOOD_FOR_MS})
         topic = self.settings.topic("reviews")
         try:
             producer = await self._open()
