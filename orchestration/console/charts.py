@@ -176,7 +176,7 @@ def over_time(
     """Strength of an alarm over time, on a logarithmic scale, with the line from which on it is an alarm. `points`: (ms, strength)."""
     least = 1.0
     values = [max(value, least) for _, value in points] or [least]
-    top = max([10.0, *values, (limit or 0.0) * 3.0])
+    top = max([10.0, *values, max(limit or 1.0, 1.0) ** 1.25])  # room for the words above the line
     reach = math.log(top / least)
     first, last = (points[0][0], points[-1][0]) if points else (0, 1)
     span = max(last - first, 1)

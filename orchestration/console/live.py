@@ -121,12 +121,11 @@ async def _stream(
                     return
                 now = await run_in_threadpool(_shown, base, name)
                 yield ServerSentEvent("material" if now != shown else "more", event="changed")
-            elif topics & FOLLOWED.get(kind, frozenset()):
-                yield ServerSentEvent("more", event="changed")
-            elif kind == "queue" and await run_in_threadpool(_visible, base, viewer, about):
-                yield ServerSentEvent("more", event="changed")
             else:
-                continue
+                theirs = topics & FOLLOWED.get(kind, frozenset())
+                if not theirs and not (kind == "queue" and await run_in_threadpool(_visible, base, viewer, about)):
+                    continue
+                yield ServerSentEvent("more", event="changed")
             await asyncio.sleep(SLOWEST[kind])
 
 

@@ -8,8 +8,10 @@ from starlette.routing import BaseRoute, Route
 
 from orchestration.console import live
 from orchestration.console.pages import (
+    blind,
     decision,
     evidence,
+    figures,
     flowing,
     incident,
     models,
@@ -33,6 +35,8 @@ ROUTES: Sequence[BaseRoute] = (
     Route("/people", people.page, methods=["GET"]),
     Route("/silences", silences.page, methods=["GET"]),
     Route("/evidence", evidence.page, methods=["GET"]),
+    Route("/stats", figures.page, methods=["GET"]),
+    Route("/blind", blind.page, methods=["GET"]),
     Route("/theme", theme.choose, methods=["POST"]),
     *live.ROUTES,
 )

@@ -20,6 +20,7 @@ from orchestration.console.pages.words import count, several
 from orchestration.console.viewer import Viewer
 
 _LABEL = re.compile(r"output\.label\s*=\s*'((?:[^']|'')*)'")
+NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 AGREED = {"approve": "let them go out", "edit": "change the result", "reject": "withhold them"}
 
 
@@ -203,7 +204,8 @@ def _quorum(incident: IncidentData, waiting: int, configuration: Configuration |
     if needed < 2:
         return ""
     role = agreement.role if agreement is not None else chain.quorum.role
-    text = f"{count(needed)} people with the role {role} must agree before decisions go out; one who withholds is enough to withhold."
+    many = NUMBERS.get(needed, count(needed))
+    text = f"{many} people with the role {role} must agree before decisions go out; one who withholds is enough to withhold."
     if agreement is not None and agreement.people:
         verb = "have" if len(agreement.people) > 1 or agreement.people == (viewer.person,) else "has"
         names = _capital(names_of(configuration, agreement.people, viewer))

@@ -94,9 +94,9 @@ def made(
         outcome=_outcome(item, shown, configuration),
         effect=item.effect or "hold",
         about=_about(item, shown.decision if shown is not None else None),
-        inputs=_inputs(shown),
-        output=_output(shown, configuration),
-        texts=_texts(shown),
+        inputs=inputs_of(shown),
+        output=output_of(shown, configuration),
+        texts=texts_of(shown),
         hidden=_hidden(shown, missing),
         judged=_judged(item, gate),
         seen=tuple(_seen(base, item.decision, belongs, configuration, viewer)),
@@ -146,7 +146,14 @@ def _label(label: str, model: str | None, configuration: Configuration | None) -
 
 
 def _about(item: HeldItem, decision: Decision | None) -> Pairs:
-    pairs = [("Model", f"{item.model or '—'} {item.version or ''}".strip())]
+    pairs = about_of(f"{item.model or '—'} {item.version or ''}".strip(), decision)
+    held = (("Held", stamp(item.held_ms)),) if item.held_ms is not None else ()
+    return (*pairs, *held, ("Position", item.id))
+
+
+def about_of(model: str, decision: Decision | None) -> Pairs:
+    """Whose decision it is, of whom, when."""
+    pairs = [("Model", model)]
     if decision is not None:
         if decision.time is not None:
             pairs.append(("Decided", stamp(decision.time.timestamp() * 1000)))
@@ -155,12 +162,11 @@ def _about(item: HeldItem, decision: Decision | None) -> Pairs:
         pairs += [("Id", decision.id), ("Source", decision.source)]
         if decision.data.latency_ms is not None:
             pairs.append(("Took", f"{figure(decision.data.latency_ms)} ms"))
-    if item.held_ms is not None:
-        pairs.append(("Held", stamp(item.held_ms)))
-    return (*pairs, ("Position", item.id))
+    return tuple(pairs)
 
 
-def _inputs(shown: Redacted | None) -> Pairs:
+def inputs_of(shown: Redacted | None) -> Pairs:
+    """Features, with what each weighed where the model says so."""
     if shown is None:
         return ()
     data = shown.decision.data
@@ -172,7 +178,8 @@ def _inputs(shown: Redacted | None) -> Pairs:
     return tuple((name, pretty(value) + weighed(name)) for name, value in data.features.items())
 
 
-def _output(shown: Redacted | None, configuration: Configuration | None) -> Pairs:
+def output_of(shown: Redacted | None, configuration: Configuration | None) -> Pairs:
+    """What the model said."""
     if shown is None:
         return ()
     data, pairs = shown.decision.data, []
@@ -189,7 +196,8 @@ def _output(shown: Redacted | None, configuration: Configuration | None) -> Pair
     return tuple(pairs)
 
 
-def _texts(shown: Redacted | None) -> Pairs:
+def texts_of(shown: Redacted | None) -> Pairs:
+    """Free text: it comes from outside."""
     if shown is None:
         return ()
     data = shown.decision.data

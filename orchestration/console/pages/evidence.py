@@ -59,7 +59,7 @@ def _commands(settings: Settings) -> tuple[tuple[str, str], ...]:
             f"govern audit verify {settings.store_url} --key auditor.verifier{since}",
         ),
         (
-            "The same with one file that needs Python and `cryptography` only:",
+            "The same with one file that needs Python and the package cryptography only:",
             "govern audit verifier --out verifier.pyz",
         ),
         (

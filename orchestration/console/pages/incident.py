@@ -100,7 +100,7 @@ def _facts(found: Incident) -> tuple[tuple[str, str], ...]:
         pairs.append(("Model", data.model + version))
     if data.segment:
         pairs.append(("Part of the traffic", data.segment))
-    if data.count > 1 or not found.held.total:
+    if data.count != found.held.waiting:
         pairs.append(("Counted", several(data.count, "decision", "decisions")))
     if data.proposal is not None:
         pairs.append(("Proposed by", data.proposal.author))
@@ -178,19 +178,23 @@ def _similar(found: Incident, viewer: Viewer) -> tuple[Past, ...]:
 
 def _timeline(found: Incident, configuration: Configuration | None, viewer: Viewer) -> tuple[Event, ...]:
     events = [
-        Event(one.time_ms, one.said or one.change, name_of(configuration, one.by, viewer), one.late_ms)
+        Event(one.time_ms, _sentence(one.said or one.change), name_of(configuration, one.by, viewer), one.late_ms)
         for one in found.timeline
         if one.said or one.change != "grew"
     ]
     for answer in found.answers:
         if answer.refused is not None:
-            text = answer.detail or answer.refused
+            text = _sentence(answer.detail or answer.refused)
             events.append(Event(answer.time_ms, text, name_of(configuration, answer.person, viewer), refused=True))
     for message in found.messages:
         if message.outcome == "failed":
             text = f"A message by {message.channel} could not be delivered. {message.detail}".strip()
             events.append(Event(message.delivered_ms or message.time_ms, text))
     return tuple(sorted(events, key=lambda one: one.at_ms))
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
 def _ruling(one: Ruled, configuration: Configuration | None, viewer: Viewer) -> str:

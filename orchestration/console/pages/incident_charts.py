@@ -16,7 +16,7 @@ from agents.people_events import IncidentData
 from agents.policy.surroundings import key_of
 from agents.tuning.estimates import clopper_pearson
 from orchestration.console.charts import Bar, Chart, Rate, over_time, rates, shifts
-from orchestration.console.pages.words import count, interval, metric_words, share, strength
+from orchestration.console.pages.words import count, group_words, interval, metric_words, plain_text, share, strength
 from orchestration.reading.database import Database
 from orchestration.reading.incident import Point, points
 from orchestration.reading.tables import signals
@@ -85,13 +85,14 @@ def _compared(
     shown = sorted(rows, key=lambda one: one.detail.get("rate", 0.0))[:MOST_GROUPS]
     limit = _limit(worst, monitor, configuration)
     detail = worst.detail
-    first = _rate(reference, detail, "reference", reference=True)
-    dots = [_rate(one.group or "", one.detail, "group", over=one.status == "alarm") for one in shown]
-    where = f" within {segment}" if segment else ""
-    said = worst.text or f"{metric_words(worst.metric)}: {interval(worst)}"
+    first = _rate(group_words(reference), detail, "reference", reference=True)
+    dots = [_rate(group_words(one.group), one.detail, "group", over=one.status == "alarm") for one in shown]
+    attribute = (worst.group or "").rpartition("=")[0].replace("_", " ") or "group"
+    where = f", within {segment}" if segment else ""
+    said = plain_text(worst.text) if worst.text else f"{metric_words(worst.metric)}: {interval(worst)}"
     return rates(
-        f"Rates by group, {monitor}{where}",
-        f"{said}. Intervals are for 95 in 100."[:400].replace("..", "."),
+        f"Rates by {attribute}{where}",
+        f"{said.rstrip('.')[:400]}. Intervals hold in 95 of 100 cases.",
         [first, *dots],
         limit,
         "accepted from",
@@ -123,9 +124,9 @@ def _strength(one: SignalData, history: Sequence[Point]) -> Iterable[Chart]:
         return
     step = max(1, -(-len(course) // MOST_POINTS))
     kept = course[::-1][::step][::-1]  # from the newest on, which is what the sentence speaks of
-    about = f" for {one.group}" if one.group else ""
+    about = f": {group_words(one.group)}" if one.group else ""
     yield over_time(
-        f"Strength of the alarm over time, {one.monitor}{about}",
+        f"Strength of the alarm over time{about}",
         f"Now {strength(one.e_value, one.budget_unit)}: so rarely would chance alone go so far.",
         kept,
         one.limit,

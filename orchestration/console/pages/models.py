@@ -16,8 +16,10 @@ from orchestration.console.pages.words import (
     MINUTE,
     count,
     duration,
+    group_words,
     interval,
     metric_words,
+    plain_text,
     several,
     stamp,
     strength,
@@ -135,7 +137,7 @@ def _worst(one: overview.ModelHealth) -> str:
 
 def _signal(base: Database, row: overview.Signalled, trend: bool = False) -> SignalRow:
     data = row.data
-    about = " · ".join(part for part in (data.group, data.segment) if part)
+    about = " · ".join(part for part in (group_words(data.group), data.segment) if part)
     line = ""
     if trend:
         with base.reading() as connection:
@@ -143,14 +145,14 @@ def _signal(base: Database, row: overview.Signalled, trend: bool = False) -> Sig
         line = spark(f"Strength, {data.monitor} {about}".strip(), course[-60:]) if len(course) > 1 else ""
     return SignalRow(
         data.monitor.replace("_", " "),
-        about.replace("feature=", ""),
+        about,
         metric_words(data.metric),
         data.status,
         interval(data),
         count(data.n),
         strength(data.e_value, data.budget_unit),
         row.since_ms,
-        data.text or "",
+        plain_text(data.text or ""),
         line,
     )
 

@@ -538,8 +538,14 @@ class StatsView:
 
 @dataclass(frozen=True, slots=True)
 class BlindView:
-    """One released decision, offered for a blind judgement."""
+    """One released decision, offered for a blind judgement; without a title there is none."""
 
-    decision: DecisionView | None
-    form: Form | None
     said: str
+    title: str = ""
+    about: Pairs = ()
+    inputs: Pairs = ()
+    output: Pairs = ()
+    texts: Pairs = ()
+    hidden: str = ""
+    form: Pairs = ()
+    """What the form carries; empty: no form."""

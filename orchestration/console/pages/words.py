@@ -7,6 +7,7 @@ elements, whose text is escaped.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -194,7 +195,7 @@ def _span(ms: float) -> str:
         if ms >= 1.5 * size:
             return f"{_about(ms / size)} {many}"
         if ms >= size:
-            return one
+            return f"{'an' if one == 'hour' else 'a'} {one}"
     return "minutes" if ms >= MINUTE else "seconds"
 
 
@@ -228,6 +229,24 @@ def metric_words(metric: str | None) -> str:
     ('approval-rate ratio', 'new metric', '')
     """
     return METRICS.get(metric or "", (metric or "").replace("_", " "))
+
+
+def group_words(group: str | None) -> str:
+    """A group or input without the name of what it is one of.
+
+    >>> group_words("age_band=under 26"), group_words("feature=pay_0"), group_words(None)
+    ('under 26', 'pay_0', '')
+    """
+    return (group or "").rpartition("=")[2]
+
+
+def plain_text(text: str) -> str:
+    r"""A monitor's sentence without `attribute=` before groups, and with per cent set apart.
+
+    >>> plain_text("43.4% of age_band=under 26 get it")
+    '43.4\xa0% of under 26 get it'
+    """
+    return re.sub(r"(?<=\d)%", "\u00a0%", re.sub(r"\b[a-z][a-z0-9_]*=(?=\w)", "", text))
 
 
 def cause_words(cause: str) -> str:
