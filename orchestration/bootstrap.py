@@ -13,7 +13,7 @@ from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.policy.agent import PolicyAgent
 from agents.policy.edits import Seal
-from orchestration import keys
+from orchestration import answer_links, keys
 from orchestration.archive import Archive
 from orchestration.assist_lane import AssistLane
 from orchestration.escalation_lane import EscalationWork, escalation_inputs, escalation_lane
@@ -169,7 +169,8 @@ def _archive(settings: Settings, name: LaneName) -> Lane:
 
 
 def _notify(settings: Settings, name: LaneName) -> LaneLife:
-    return NotifyLane(name, Broker(settings), Pace(1, 0, settings.snapshot_interval_ms))
+    pace = Pace(1, 0, settings.snapshot_interval_ms)
+    return NotifyLane(name, Broker(settings), pace, links=answer_links.secret_of(settings))
 
 
 def _escalation(settings: Settings, name: LaneName) -> LaneLife:

@@ -52,10 +52,18 @@ class NotifyLane(LaneLife):
     """Runs the outbox of one deployment until stopped, fenced or failed."""
 
     def __init__(
-        self, name: LaneName, broker: Broker, pace: Pace, patience: Callable[[bool], Patience] | None = None
+        self,
+        name: LaneName,
+        broker: Broker,
+        pace: Pace,
+        patience: Callable[[bool], Patience] | None = None,
+        links: bytes | None = None,
     ) -> None:
-        """`patience`: how long a message is tried, given whether its channel is down; None: by the channels declared."""
+        """`patience`: how long a message is tried, given whether its channel is down; None: by the channels declared.
+        `links`: the secret of answer links (answer_links.py).
+        """
         super().__init__(name, broker, pace, group=name.transactional_id)
+        self._links = links
         self._place = TopicPartition(name.topic, name.partition)
         self._given_patience = patience
         self._following: Following | None = None
@@ -121,7 +129,7 @@ class NotifyLane(LaneLife):
         if results:
             outputs.append(((name.topic, 0), [self._delivery(one, now_ms) for one in results]))
         for one in results:
-            if one.outcome == "failed":
+            if one.outcome == "failed" or one.missed:
                 outputs.append(((self.broker.settings.topic("flags"), 0), self._flag(one, now_ms)))
         if time.monotonic() >= self._snapshot_at:
             outputs.append(((self._snapshots, 0), [self._snapshot(now_ms)]))
@@ -162,6 +170,7 @@ class NotifyLane(LaneLife):
             int(time.time() * 1000),
             escalation.console_url,
             self._outbox.thread(entry.line),
+            self._links,
         )
         return await send(escalation, message, entry.done)
 
@@ -196,21 +205,23 @@ class NotifyLane(LaneLife):
         return entry.id.encode(), event.model_dump_json(exclude_none=True).encode(), ()
 
     def _flag(self, result: Result, now_ms: int) -> Sequence[KafkaMessage]:
-        """That a channel does not work, for the incident that it should have told of: one flag a message given up."""
-        data = result.entry.data
+        """That a channel does not work, or does not reach somebody: one flag a message.
+
+        Where it reached nobody it names the incident, so that another channel tells of it.
+        """
+        data, failed, times = result.entry.data, result.outcome == "failed", result.attempts
+        what = f"was given up after {times} attempt{'s' if times != 1 else ''}" if failed else "did not reach everybody"
+        labels = {"notification": result.entry.id, "channel": data.channel}
         flags = FlagBook(self.name.prefix, self.name.topic, self.name.partition, speaker="notify")
         flags.add(
-            f"channel/{data.channel}",
+            f"{'contact' if result.missed else 'channel'}/{data.channel}",
             None,
             None,
             result.entry.offset,
-            severity=Severity.ERROR,
+            severity=Severity.ERROR if failed else Severity.WARNING,
             effect=None,
-            reason=lambda: (
-                f"a message by channel {data.channel} was given up after {result.attempts} "
-                f"attempt{'s' if result.attempts != 1 else ''}: {result.detail}"[:1000]
-            ),
-            labels={"incident": data.incident, "notification": result.entry.id, "channel": data.channel},
+            reason=lambda: f"a message by channel {data.channel} {what}: {result.detail}"[:1000],
+            labels=labels | ({"incident": data.incident} if failed else {}),
         )
         return flags.messages(iso(now_ms))
 

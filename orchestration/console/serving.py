@@ -17,9 +17,9 @@ import psutil
 import uvicorn
 
 from agents.errors import Misconfigured
+from orchestration.answer_links import secret_of
 from orchestration.console.app import make_app
 from orchestration.console.in_force import InForce
-from orchestration.console.links import secret_of
 from orchestration.console.listening import listen, listening_file, loopback
 from orchestration.console.live import Feed
 from orchestration.console.oidc import provider_of

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from agents.people_events import NotificationData
+from orchestration.answer_links import LASTS_MS, make
 
 HEADLINE = 80
 """Characters that a phone's lock screen shows of a message."""
@@ -47,6 +48,8 @@ class Message:
     console_url: str | None = None
     thread: str | None = None
     """What the channel called the first message of the same incident."""
+    links: bytes | None = field(default=None, repr=False)
+    """The secret that answer links are signed with; None: the page's own address goes out."""
 
     @property
     def headline(self) -> str:
@@ -86,9 +89,12 @@ class Message:
 
     @property
     def link(self) -> str | None:
-        """The page on the console, where its address is declared."""
+        """The page on the console, where its address is declared; an incident's by a link that expires."""
         if not self.console_url:
             return None
+        if self.links is not None and self.data.path == f"/incidents/{self.data.incident}":
+            path = make(self.links, self.data.incident, self.recorded_ms + LASTS_MS)  # the same at every attempt
+            return f"{self.console_url.rstrip('/')}{path}"
         return f"{self.console_url.rstrip('/')}/{quote(self.data.path.lstrip('/'), safe='/?&=%~._-')}"
 
     @property

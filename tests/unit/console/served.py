@@ -21,9 +21,9 @@ from agents.dsse import Private
 from agents.errors import Retryable
 from agents.events import Position
 from agents.people_events import IncidentData, ReviewData, shown_digest
+from orchestration.answer_links import make
 from orchestration.console.accounts import Accounts
 from orchestration.console.app import Parts, make_app, opened, page_ticket, render, visible
-from orchestration.console.links import make
 from orchestration.console.sending import Told
 from orchestration.console.tickets import parse_place
 from orchestration.settings import Settings

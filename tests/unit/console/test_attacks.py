@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestration.answer_links import LONGEST, make
 from orchestration.console.forms import safe_next
-from orchestration.console.links import LONGEST, make
 from orchestration.console.rendering import Statics
 from tests.unit.console.served import (
     HOST,
