@@ -15,8 +15,8 @@ from agents.escalation.declared import AtDeadline, Chain
 from agents.events import Effect
 from agents.people_events import IncidentData
 
-TITLE = 110
-"""Characters of a title at most: two lines of a lock screen."""
+TITLE = 80
+"""Characters of a title at most: what a lock screen shows."""
 LINE = 160
 MESSAGE_KINDS = {
     "trigger": "",
@@ -76,7 +76,7 @@ def title(data: IncidentData) -> str:
         text = f"{where}: {'alarm' if data.labels['status'] == 'alarm' else 'warning'} of {cause}"
     else:
         text = f"{where}: {cause}" if where else f"Something is wrong: {cause}"
-    return text[: TITLE - 20]
+    return text[:TITLE]
 
 
 def headline(kind: str, data: IncidentData) -> str:
@@ -90,7 +90,8 @@ def headline(kind: str, data: IncidentData) -> str:
 
 def lines(kind: str, data: IncidentData, chain: Chain, zone: str, now_ms: int, why: Sequence[str]) -> tuple[str, ...]:
     """What a message says below its title."""
-    found = [f"Severity: {data.severity.value}"]
+    # The first words of a headline say how bad it is, or what happened: then how bad stands here.
+    found = [f"Severity: {data.severity.value}"] if MESSAGE_KINDS[kind] else []
     if data.status == "resolved":
         found = [data.said]
     elif data.held and data.deadline_ms is not None:
@@ -101,8 +102,9 @@ def lines(kind: str, data: IncidentData, chain: Chain, zone: str, now_ms: int, w
         )
     elif data.held:
         found.append(f"{counted(data.held, 'decision')} {'waits' if data.held == 1 else 'wait'} for an answer")
-    elif data.count > 1:
-        found.append(f"{counted(data.count, 'decision')} so far" if data.effect else f"{data.flags:,} flags so far")
+    else:
+        so_far = f"{counted(data.count, 'decision')} so far, the first" if data.effect else "First seen"
+        found.append(f"{so_far} {moment(data.first_ms, zone, now_ms)}")
     if data.status != "resolved" and data.statutory_ms is not None:
         found.append(f"The law allows until {moment(data.statutory_ms, zone, now_ms)}")
     if data.status != "resolved" and kind == "acknowledge" and data.acknowledged_by:
