@@ -250,6 +250,38 @@ class Escalation(Strict):
         for person, member in self.people.items():
             for contact in member.contacts:
                 check(("people", person, "contacts", contact), contact, self.channels, "channel")
+        return [*found, *self._shared_keys(), *self._too_few()]
+
+    def _shared_keys(self) -> list[tuple[Path, str]]:
+        """Public keys that stand for two: nobody could tell one person's word from another's."""
+        owners: dict[str, str] = {}
+        found: list[tuple[Path, str]] = []
+        named: list[tuple[Path, str, str]] = [
+            (("people", person, "keys"), person, key) for person, member in self.people.items() for key in member.keys
+        ]
+        named += [(("console_keys", name), f"the console {name}", key) for name, key in self.console_keys.items()]
+        for path, owner, key in named:
+            if owners.setdefault(key, owner) != owner:
+                found.append((path, f"this key is {owners[key]}'s too; each has one of its own (`govern key new`)"))
+        return found
+
+    def _too_few(self) -> list[tuple[Path, str]]:
+        """Agreements that nobody could ever reach."""
+
+        def having(role: Role) -> int:
+            return sum(role in member.roles for member in self.people.values())
+
+        found: list[tuple[Path, str]] = []
+        for name, chain in self.chains.items():
+            wanted, there = chain.quorum, having(chain.quorum.role)
+            if wanted.people > max(there, 1):
+                problem = f"{wanted.people} people with the role {wanted.role} must agree, and there are {there}"
+                found.append((("chains", name, "quorum"), problem))
+        for kind in self.second_person:
+            role: Role = "admin" if kind == "access" else "author"
+            if having(role) < 2:
+                problem = f"a change of {kind} needs two people with the role {role}: nobody could ever change it again"
+                found.append((("second_person",), problem))
         return found
 
     def _untold(self, told: str) -> str:

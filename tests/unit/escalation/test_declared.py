@@ -1,0 +1,41 @@
+"""What is declared of people is refused where it could never work, before it is in force."""
+
+import pytest
+
+from agents.configuration import Configuration
+from tests.unit.escalation.asking import ANN, CONSOLE, configuration
+
+
+def people(**more):
+    return {
+        "ann": {"name": "Ann", "roles": ["author", "reviewer"], **more},
+        "ben": {"name": "Ben", "roles": ["author"]},
+    }
+
+
+SHARED = {**people(keys=[ANN.public.text]), "cid": {"name": "C", "keys": [ANN.public.text]}}
+CONSOLES = {"people": people(keys=[CONSOLE.public.text]), "console_keys": {"main": CONSOLE.public.text}}
+LONELY = {"people": {"ann": people()["ann"]}, "second_person": ["configuration"]}
+
+
+@pytest.mark.parametrize(
+    ("escalation", "why"),
+    [
+        ({"people": SHARED}, "this key is ann's too"),
+        (CONSOLES, "this key is ann's too"),
+        (
+            {"people": people(), "chains": {"default": {"quorum": {"people": 2}}}},
+            "2 people with the role reviewer must",
+        ),
+        ({"people": people(), "second_person": ["access"]}, "a change of access needs two people with the role admin"),
+        (LONELY, "nobody could ever change it again"),
+    ],
+)
+def test_what_nobody_could_ever_agree_to_is_refused(escalation, why):
+    with pytest.raises(ValueError, match=why):
+        Configuration.model_validate({"escalation": escalation})
+
+
+def test_two_authors_are_enough_to_change_a_configuration():
+    Configuration.model_validate({"escalation": {"people": people(), "second_person": ["configuration", "safeguard"]}})
+    configuration(chains={"default": {"quorum": {"people": 3}}})
