@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from agents.configuration import Configuration
 from agents.decoding import FAILURES
@@ -46,7 +46,7 @@ def gather(
     """Every usable judgement of the read model, with the decision's columns."""
     found, reader = Gathered(), Reader(configuration)
     unfair = _fairness_rules(configuration)
-    places = list(_judged(database, found, unfair)) + list(_blind(database, configuration))
+    places = list(_judged(database, found, unfair)) + list(_blind(database, configuration, found))
     for number, (topic, partition, offset, one) in enumerate(places):
         row = _row(archive, reader, topic, partition, offset)
         if row is None:
@@ -103,20 +103,17 @@ def _judged(database: Connection, found: Gathered, unfair: frozenset[str]) -> It
 def _opened(database: Connection) -> dict[str, frozenset[str]]:
     """Ruling → positions that its reviewers opened."""
     links, reviews = tables.ruling_reviews, tables.reviews
-    by_place = {}
-    for row in database.execute(select(reviews.c.partition, reviews.c.offset, reviews.c.data)):
-        data = ReviewData.model_validate_json(row.data)
-        by_place[f"{row.partition}/{row.offset}"] = {f"{at.topic}/{at.partition}/{at.offset}" for at in data.opened}
+    query = select(links.c.ruling, reviews.c.data).join(reviews, links.c.review == reviews.c.position)
     found: dict[str, set[str]] = {}
-    for link in database.execute(select(links)):
-        place = "/".join(link.review.rsplit("/", 2)[-2:])
-        found.setdefault(link.ruling, set()).update(by_place.get(place, ()))
+    for row in database.execute(query):
+        opened = ReviewData.model_validate_json(row.data).opened
+        found.setdefault(row.ruling, set()).update(f"{at.topic}/{at.partition}/{at.offset}" for at in opened)
     return {ruling: frozenset(places) for ruling, places in found.items()}
 
 
-def _blind(database: Connection, configuration: Configuration) -> Iterator[tuple[str, int, int, _One]]:
-    """Released decisions that somebody judged blind; each stands for one over the share that is sampled."""
-    share = configuration.escalation.blind_sample
+def _blind(database: Connection, configuration: Configuration, found: Gathered) -> Iterator[tuple[str, int, int, _One]]:
+    """Released decisions that somebody judged blind; each stands for one over the probability of being drawn."""
+    share, blind = configuration.escalation.blind_sample, tables.blind
     reviews, refusals = tables.reviews, tables.refusals
     refused = {(r.review_partition, r.review_offset) for r in database.execute(select(refusals))}
     query = select(reviews).where(reviews.c.action == "label").order_by(reviews.c.partition, reviews.c.offset)
@@ -125,19 +122,21 @@ def _blind(database: Connection, configuration: Configuration) -> Iterator[tuple
         if (row.partition, row.offset) in refused or data.decision is None or data.agrees is None or share <= 0:
             continue
         at = data.decision
-        model = _model_of(database, at.topic, at.partition, at.offset)
-        yield at.topic, at.partition, at.offset, (int(row.time_ms), model, (), not data.agrees, 1 / share)
+        here = (blind.c.topic == at.topic, blind.c.partition == at.partition, blind.c.offset == at.offset)
+        drawn = database.execute(select(blind).where(*here)).first()
+        if drawn is None:
+            found.left_out["no longer in the blind sample"] += 1
+            continue
+        weight = 1 / min(share, _reached(database, drawn.model, drawn.version, drawn.start_ms))
+        yield at.topic, at.partition, at.offset, (int(row.time_ms), drawn.model, (), not data.agrees, weight)
 
 
-def _model_of(database: Connection, topic: str, partition: int, offset: int) -> str:
-    """The model of a decision that was never held: from the blind sample's row, where the read model keeps one."""
-    blind = tables.metadata.tables.get("blind")
-    if blind is None:
-        return ""
-    found = database.execute(
-        select(blind.c.model).where(blind.c.topic == topic, blind.c.partition == partition, blind.c.offset == offset)
-    ).first()
-    return str(found.model) if found is not None and found.model else ""
+def _reached(database: Connection, model: str, version: str, start_ms: int) -> float:
+    """The share of an hour's decisions that its part of the sample holds: all below the largest draw, where it is full."""
+    blind = tables.blind
+    bucket = (blind.c.model == model, blind.c.version == version, blind.c.start_ms == start_ms)
+    count, largest = database.execute(select(func.count(), func.max(blind.c.draw)).where(*bucket)).one()
+    return float(largest) if count >= tables.BLIND_EACH else 1.0
 
 
 def _alarms(database: Connection) -> Iterator[Alarm]:

@@ -174,7 +174,16 @@ def test_of_a_sample_only_what_was_opened_counts_and_stands_for_the_rest(
         database.execute(tables.rulings.delete().where(tables.rulings.c.id == f"i/{offset}"))
         database.execute(tables.held.update().where(tables.held.c.offset == offset).values(causationid="i/3"))
     review = ReviewData(action="approve", person="ann", incident="i", kind="sample", opened=opened)
-    row = {"partition": 0, "offset": 11, "id": "r", "time_ms": 1, "action": "approve", "person": "ann", "opened": 2}
+    row = {
+        "position": "gim.reviews/0/11",
+        "partition": 0,
+        "offset": 11,
+        "id": "r",
+        "time_ms": 1,
+        "action": "approve",
+        "person": "ann",
+        "opened": 2,
+    }
     row |= {"shown_ms": 0.0, "reason": "", "console": True, "data": review.model_dump_json(exclude_none=True)}
     database.execute(tables.reviews.insert(), row)
     database.execute(tables.ruling_reviews.insert(), {"ruling": "i/3", "review": "gim.reviews/0/11"})
@@ -224,3 +233,44 @@ def test_what_cannot_be_changed_in_place_is_refused() -> None:
         literal_replaced("something else", "x < 0.7", 4, 7, "0.6")
     with pytest.raises(NotEditable, match="no plain value"):
         rewritten("a: {}", None, lambda raw: raw)
+
+
+@pytest.mark.parametrize(("kept", "weight"), [(3, 200.0), (tables.BLIND_EACH, 1 / 0.004)])
+def test_a_blind_judgement_stands_for_what_its_draw_stood_for(
+    folder: Path, archive: Archive, database: Connection, kept: int, weight: float
+) -> None:
+    """A full hour holds all draws below its largest, so fewer than the share were kept."""
+    hour = {"model": "credit", "version": "1", "time_ms": 5, "start_ms": 0, "topic": "gim.decisions", "partition": 0}
+    rows = [hour | {"offset": 10 + number, "draw": 0.004 * (number + 1) / kept} for number in range(kept)]
+    database.execute(tables.blind.insert(), rows)
+    labels = [(10, True, True), (11, False, True), (N + 7, True, False)]
+    for place, (offset, agrees, _) in enumerate(labels):
+        review = ReviewData(
+            action="label",
+            person="ann",
+            decision={"topic": "gim.decisions", "partition": 0, "offset": offset},
+            agrees=agrees,
+        )
+        row = {
+            "position": f"gim.reviews/0/{place}",
+            "partition": 0,
+            "offset": place,
+            "id": str(place),
+            "time_ms": place,
+            "action": "label",
+            "person": "ann",
+        }
+        row |= {
+            "opened": 0,
+            "shown_ms": 0.0,
+            "reason": "",
+            "console": True,
+            "data": review.model_dump_json(exclude_none=True),
+        }
+        database.execute(tables.reviews.insert(), row)
+    found = gather(database, archive, load(folder))
+    assert [(one.position, one.warranted, round(one.weight, 6)) for one in found.judged] == [
+        ("gim.decisions/0/10", False, weight),
+        ("gim.decisions/0/11", True, weight),
+    ]
+    assert dict(found.left_out) == {"no longer in the blind sample": 1}
