@@ -15,7 +15,7 @@ from typing import Literal
 import tenacity
 
 from orchestration.notify.errand import Sent
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.outbox import Entry, Line, Outbox
 
 AT_ONCE = 4
@@ -51,6 +51,8 @@ class Result:
     detail: str
     took_ms: float = 0.0
     reference: str | None = None
+    missed: int = 0
+    """How many people it did not reach: of a failed one that the channel itself works for others."""
 
 
 class _Pointless(Exception):
@@ -164,15 +166,16 @@ class Delivering:
                         took_ms = (time.monotonic() - began) * 1000
         except _Pointless as why:
             return Result(entry, "skipped", entry.attempts, str(why))
-        except Undeliverable:
-            return Result(entry, "failed", max(entry.attempts, 1), last, took_ms)
-        except NotSent:
-            if self._ending:
+        except Unreachable:
+            missed = max(1, len(entry.data.to))
+            return Result(entry, "failed", max(entry.attempts, 1), last, took_ms, missed=missed)
+        except NotSent as error:
+            if self._ending and not isinstance(error, Undeliverable):
                 return None
             self.down[channel] = last
             return Result(entry, "failed", max(entry.attempts, 1), last, took_ms)
         self.down.pop(channel, None)
-        return Result(entry, "sent", entry.attempts, sent.detail, took_ms, sent.reference)
+        return Result(entry, "sent", entry.attempts, sent.detail, took_ms, sent.reference, sent.missed)
 
     async def _attempt(self, entry: Entry) -> Sent:
         channel = entry.data.channel

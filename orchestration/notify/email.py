@@ -23,7 +23,7 @@ import aiosmtplib
 
 from agents.events import Severity
 from orchestration.notify.errand import Errand, Sent
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.guard import connect, target_of
 from orchestration.notify.message import Message
 from orchestration.notify.posting import scrubbed
@@ -37,7 +37,8 @@ COLOURS = {"critical": "#b3261e", "error": "#b3261e", "warning": "#8a5a00", "inf
 async def send(errand: Errand) -> Sent:
     """Send it once, to all addresses in one message.
 
-    Raises Undeliverable where the server says 5xx, or nothing valid is declared; NotSent otherwise.
+    Raises Unreachable where the server takes none of the addresses, Undeliverable where it says 5xx to anything else or
+    nothing valid is declared; NotSent otherwise.
     """
     target = target_of(errand.url(), PORTS, insecure=("smtp",), allow_private=errand.channel.allow_private)
     user = password = None
@@ -45,7 +46,7 @@ async def send(errand: Errand) -> Sent:
         user, _, password = errand.secret("user:password").partition(":")
     recipients = addresses_of(errand.addresses)
     if not recipients:
-        raise Undeliverable(
+        raise Unreachable(
             f"channel {errand.name!r} has nobody to write to; declare `to`, or tell people with an e-mail"
         )
     mail = written(errand, recipients)
@@ -71,7 +72,7 @@ async def send(errand: Errand) -> Sent:
                 refused, _said = await server.send_message(mail, recipients=recipients)
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
         raise _sorted(error, target.host, begun=begun, secrets=[one for one in (user, password) if one]) from error
-    return Sent(errand.reached(len(recipients) - len(refused)))
+    return errand.sent(len(recipients) - len(refused))
 
 
 def written(errand: Errand, recipients: Sequence[str]) -> EmailMessage:
@@ -91,7 +92,7 @@ def written(errand: Errand, recipients: Sequence[str]) -> EmailMessage:
     mail["Date"] = format_datetime(datetime.fromtimestamp(message.now_ms / 1000, UTC))
     mail["Message-ID"] = _id(message.id, sender.domain)
     # Nobody ever gets a message of the root's id: clients thread by it all the same, also where the first one was lost.
-    root = _id(f"{message.prefix}/{message.data.dedup}", sender.domain)
+    root = _id(message.data.dedup, sender.domain)
     mail["References"] = mail["In-Reply-To"] = root
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
@@ -158,7 +159,7 @@ def _sorted(error: BaseException, host: str, *, begun: bool, secrets: Sequence[s
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         codes = sorted({one.code for one in error.recipients})
         told = f"{host} refused every recipient ({', '.join(map(str, codes))})"
-        return Undeliverable(told) if codes and codes[0] >= 500 else NotSent(told)
+        return Unreachable(told) if codes and codes[0] >= 500 else NotSent(told)
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
         told = f"{host} does not accept the user and password ({error.code})"
         return Undeliverable(told) if error.code >= 500 else NotSent(told)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from agents.errors import Misconfigured
 from agents.escalation.declared import Channel, Escalation
 from agents.people_events import NotificationData
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.guard import Resolve, resolve
 from orchestration.notify.message import Message
 from orchestration.secrets import resolve_url, secret
@@ -24,6 +24,8 @@ class Sent:
 
     detail: str = ""
     reference: str | None = None
+    missed: int = 0
+    """How many of those who were to be told it did not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +54,28 @@ class Errand:
             raise Undeliverable(f"channel {self.name!r} has no `secret`; name one that holds {what}")
         return _found(lambda: secret(self.channel.secret or ""))
 
-    def reached(self, count: int) -> str:
-        """What is recorded of who was reached: numbers, no addresses."""
-        missed = len(self.addresses) - count + self.unreached
-        return f"{count} of {count + missed} reached" if missed else ""
+    def sent(self, reached: int, reference: str | None = None) -> Sent:
+        """It reached so many addresses; what is recorded of that are numbers, no addresses."""
+        missed = len(self.addresses) - reached + self.unreached
+        return Sent(f"{reached} of {reached + missed} reached" if missed else "", reference, missed)
 
     async def each(self, one: Callable[[str], Awaitable[str | None]]) -> Sent:
         """Send to every address on its own; one that an earlier attempt reached is left out. `one` gives its reference.
 
-        Raises NotSent where an address should be tried again, Undeliverable where none can be reached.
+        Raises NotSent where an address should be tried again, Unreachable where none can be reached, Undeliverable where the
+        channel does not work for anybody.
         """
         again: NotSent | None = None
-        refused: Undeliverable | None = None
+        refused: Unreachable | None = None
         for address in self.addresses:
             if address in self.done:
                 continue
             try:
                 self.done[address] = await one(address)
-            except Undeliverable as error:
+            except Unreachable as error:
                 refused = error
+            except Undeliverable:
+                raise
             except NotSent as error:
                 again = error
         if again is not None:
@@ -78,13 +83,13 @@ class Errand:
         if refused is not None and not self.done:
             raise refused
         references = [reference for reference in self.done.values() if reference]
-        return Sent(self.reached(len(self.done)), " ".join(references) or None)
+        return self.sent(len(self.done), " ".join(references) or None)
 
 
 def addressed(escalation: Escalation, data: NotificationData) -> tuple[tuple[str, ...], int]:
     """Addresses of the people named, on this channel, and how many have none; nobody named: the channel's own `to`.
 
-    Raises Undeliverable where people are named and none has an address here.
+    Raises Unreachable where people are named and none has an address here.
     """
     channel = escalation.channels[data.channel]
     if not data.to:
@@ -99,7 +104,7 @@ def addressed(escalation: Escalation, data: NotificationData) -> tuple[tuple[str
             found.append(address)
     missed = len(data.to) - len(found)
     if not found and channel.kind == "email":
-        raise Undeliverable(
+        raise Unreachable(
             f"none of the people to be told has an address on channel {data.channel!r}; "
             f"give them `email`, or `contacts: {{{data.channel}: …}}`"
         )

@@ -19,3 +19,7 @@ class NotSent(Retryable):
 
 class Undeliverable(NotSent):
     """No further attempt would succeed until somebody changes something; the message says what."""
+
+
+class Unreachable(Undeliverable):
+    """These people or places cannot be reached by the channel, which works for others."""

@@ -12,7 +12,7 @@ from typing import Any
 from agents.errors import Misconfigured
 from agents.events import Severity
 from orchestration.notify.errand import Errand, Sent
-from orchestration.notify.faults import Undeliverable
+from orchestration.notify.faults import Undeliverable, Unreachable
 from orchestration.notify.message import Message, moment
 from orchestration.notify.posting import Post, post
 from orchestration.secrets import resolve_url
@@ -33,7 +33,7 @@ _KEY = 255
 async def send(errand: Errand) -> Sent:
     """Enqueue one event for each integration: those of the people named (`contacts`), else the channel's own.
 
-    Raises NotSent (429, 5xx) or Undeliverable (400: a wrong routing key, say).
+    Raises NotSent (429, 5xx), Undeliverable (400: a wrong routing key, say), Unreachable where a person's key is not there.
     """
     url = errand.url() if errand.channel.url else API
 
@@ -41,7 +41,13 @@ async def send(errand: Errand) -> Sent:
         try:
             routing = resolve_url(key)
         except Misconfigured as error:
-            raise Undeliverable(str(error)) from error
+            raise Unreachable(str(error)) from error
+        try:
+            await enqueue(routing)
+        except Undeliverable as error:  # it may be this person's key alone that is wrong
+            raise Unreachable(str(error)) from error
+
+    async def enqueue(routing: str) -> None:
         body = json.dumps(event(errand.message, routing)).encode()
         await post(
             Post(url, body, allow_private=errand.channel.allow_private, secrets=[routing]), look_up=errand.look_up
@@ -49,7 +55,7 @@ async def send(errand: Errand) -> Sent:
 
     if errand.addresses:
         return await errand.each(one)
-    await one(errand.secret("the integration's routing key"))
+    await enqueue(errand.secret("the integration's routing key"))
     return Sent()
 
 
@@ -82,6 +88,6 @@ def event(message: Message, routing_key: str) -> dict[str, Any]:
 
 
 def dedup_key(message: Message) -> str:
-    """The incident's key, with the tenant before it; a digest where that would be too long."""
-    key = f"{message.prefix}/{message.data.dedup}"
-    return key if len(key) <= _KEY else f"{message.prefix}/{hashlib.sha256(key.encode()).hexdigest()}"
+    """The incident's key, which begins with the tenant; a digest where it would be too long."""
+    key = message.data.dedup
+    return key if len(key) <= _KEY else hashlib.sha256(key.encode()).hexdigest()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestration.notify.errand import Errand, Sent
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.message import Message, cut
 from orchestration.notify.posting import Post, post, scrubbed
 
@@ -30,6 +30,17 @@ _PASSING = (
     "ratelimited",
     "team_added_to_org",
 )
+_PLACE = (
+    "channel_not_found",
+    "user_not_found",
+    "not_in_channel",
+    "is_archived",
+    "cannot_dm_bot",
+    "restricted_action",
+    "no_permission",
+    "messages_tab_disabled",
+)
+"""Refusals of one place; the bot can write to others."""
 _QUIET = ("acknowledge", "digest")
 """Kinds whose replies stay inside the thread."""
 _TEXT, _HEADER = 2_900, 150
@@ -50,7 +61,7 @@ async def send(errand: Errand) -> Sent:
         await post(_post(url, content(errand, mentions), errand, [url]), look_up=errand.look_up)
         return Sent()
     if not errand.addresses:
-        raise Undeliverable(
+        raise Unreachable(
             f"channel {errand.name!r} has no place to post to; declare `to`, or give people a `contacts` entry"
         )
     token = errand.secret("the bot's token")
@@ -65,7 +76,8 @@ async def send(errand: Errand) -> Sent:
         said = (await post(found, look_up=errand.look_up)).document
         if said.get("ok") is not True:
             word = scrubbed(str(said.get("error", "no JSON with ok: true")), [token])
-            raise (NotSent if word in _PASSING else Undeliverable)(f"Slack refuses: {word}")
+            kind = NotSent if word in _PASSING else Unreachable if word in _PLACE else Undeliverable
+            raise kind(f"Slack refuses: {word}")
         return reference(address, str(said["ts"])) if said.get("ts") else None
 
     return await errand.each(one)

@@ -42,7 +42,7 @@ def configured(**channels: dict[str, Any]) -> Configuration:
         {
             "models": {"credit": {}},
             "escalation": {
-                "people": {"ann": {"name": "Ann", "contacts": {name: "U0ANN" for name in channels}}},
+                "people": {"ann": {"name": "Ann", "contacts": dict.fromkeys(channels, "U0ANN")}},
                 "channels": channels,
                 "console_url": "https://console.bank.example",
             },
@@ -187,6 +187,27 @@ async def test_a_dead_channel_is_flagged_for_the_incident_and_delays_no_other(br
     assert "given up after 3 attempts: 127.0.0.1 cannot be reached: connection refused" in flag["reason"]
 
 
+async def test_somebody_who_cannot_be_reached_is_flagged_and_the_channel_goes_on(broker, prefix, tmp_path, monkeypatch):
+    monkeypatch.setenv("GOVERN_SECRET_BOT", "xoxb-1")
+    gone = Says(body=b'{"ok": false, "error": "user_not_found"}')
+    with http_receiver(gone, then=Says(body=b'{"ok": true, "ts": "1.0"}')) as receiver:
+        chat = {"kind": "slack", "url": receiver.url, "secret": "bot", "to": "C1", "allow_private": True}
+        settings = await deployment(broker, prefix, tmp_path, configured(chat=chat))
+        made = lane(settings)
+        async with running(made):
+            await post(settings, broker, told("aaaa-0001", 0, "chat", to=["ann"]))
+            await until(lambda: _has(settings, 1))
+            await post(settings, broker, told("bbbb-0002", 0, "chat", to=["ann", "nobody"]))
+            await until(lambda: _has(settings, 2))
+            assert made.status.detail == ""
+    assert await outcomes(settings) == [("aaaa-0001/0/chat/0", "failed"), ("bbbb-0002/0/chat/0", "sent")]
+    first, second = await flags_of(settings, 2)
+    assert first["dedup_key"] == second["dedup_key"] == '["contact/chat",null,null,null]'
+    assert (first["severity"], first["labels"]["incident"]) == ("error", "aaaa-0001")
+    assert (second["severity"], second["labels"].get("incident")) == ("warning", None)
+    assert "U0ANN" not in json.dumps([first, second])
+
+
 async def test_a_mended_channel_is_used_by_what_is_being_tried(broker, prefix, tmp_path, monkeypatch):
     monkeypatch.setenv("GOVERN_SECRET_HOOK", "k")
     with http_receiver() as receiver:
@@ -238,6 +259,7 @@ def _run(settings: Settings, kill: str) -> int:
         "GOVERN_PREFIX": settings.prefix,
         "GOVERN_BOOTSTRAP_SERVERS": settings.bootstrap_servers or "",
         "GOVERN_DATA_DIR": str(settings.data_dir),
+        "GOVERN_KEYS_DIR": str(settings.keys_dir),
         "GOVERN_SNAPSHOT_INTERVAL_MS": "300",
     }
     ended = subprocess.run(

@@ -29,7 +29,7 @@ def data(**more: Any) -> NotificationData:
             "title": "credit-limit 2.1.0: 312 decisions held by lending/odd-case",
             "lines": ["312 decisions wait for an answer by 14:05 UTC; then they are withheld"],
             "path": "/incidents/7f29-k1mq",
-            "dedup": "7f29-k1mq",
+            "dedup": "bank/7f29-k1mq",
             **more,
         }
     )

@@ -13,7 +13,7 @@ import pytest
 from agents.escalation.declared import Escalation
 from orchestration.notify import pagerduty, slack, teams, webhook
 from orchestration.notify.errand import addressed
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.message import HEADLINE
 from orchestration.notify.sending import send
 from tests.receivers import Says, certificate, http_receiver
@@ -130,13 +130,13 @@ async def test_a_person_whom_the_bot_reached_is_not_told_twice_when_another_is_t
 
 
 @pytest.mark.parametrize(
-    ("word", "final"), [("channel_not_found", True), ("invalid_auth", True), ("fatal_error", False)]
+    ("word", "kind"), [("channel_not_found", Unreachable), ("invalid_auth", Undeliverable), ("fatal_error", NotSent)]
 )
-async def test_slack_s_refusals_are_sorted_although_it_answers_200(word: str, final: bool) -> None:
+async def test_slack_s_refusals_are_sorted_although_it_answers_200(word: str, kind: type[NotSent]) -> None:
     said = Says(body=json.dumps({"ok": False, "error": word}).encode())
     with http_receiver(said) as receiver, pytest.raises(NotSent, match=word) as refused:
         await slack.send(errand({"kind": "slack", "secret": "bot", "url": receiver.url}, "C1"))
-    assert isinstance(refused.value, Undeliverable) is final
+    assert type(refused.value) is kind
 
 
 # -- Teams, PagerDuty --------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_people_are_reached_at_what_they_declare_for_the_channel(
 
 async def test_nobody_reachable_is_told_with_the_mend() -> None:
     declared = Escalation.model_validate(PEOPLE)
-    with pytest.raises(Undeliverable, match="give them `email`, or `contacts"):
+    with pytest.raises(Unreachable, match="give them `email`, or `contacts"):
         await send(declared, message(channel="mail", to=["cy"]))
     with pytest.raises(Undeliverable, match="'pager' is not declared any more"):
         await send(declared, message(channel="pager"))

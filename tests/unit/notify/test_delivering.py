@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.notify.delivering import AT_ONCE, Delivering, Patience, Result
 from orchestration.notify.errand import Sent
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.outbox import Entry, Outbox
 from tests.unit.notify.parts import record
 
@@ -90,6 +90,18 @@ async def test_what_cannot_be_mended_by_waiting_is_given_up_at_once() -> None:
 
     found = await worked_off(outbox_of(("a", "trigger", "chat")), send, 1)
     assert [(one.outcome, one.attempts) for one in found] == [("failed", 1)]
+
+
+async def test_people_whom_a_channel_does_not_reach_do_not_make_it_a_dead_one() -> None:
+    async def send(entry: Entry) -> Sent:
+        raise Unreachable("Slack refuses: user_not_found")
+
+    delivering = Delivering(outbox_of(("a", "trigger", "chat")), send)
+    delivering.wake()
+    await delivering.wait(1)
+    (result,) = delivering.take()
+    assert (result.outcome, result.attempts, result.missed) == ("failed", 1, 1)
+    assert delivering.down == {}
 
 
 async def test_a_channel_that_hangs_delays_no_other_and_is_asked_by_few_at_once() -> None:

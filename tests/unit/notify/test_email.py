@@ -8,7 +8,7 @@ import pytest
 
 from orchestration.notify import email
 from orchestration.notify.errand import Sent
-from orchestration.notify.faults import NotSent, Undeliverable
+from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from tests.receivers import Mailbox, certificate, smtp_receiver
 from tests.unit.notify.parts import HOSTILE, NOW, errand
 
@@ -106,8 +106,17 @@ async def test_one_recipient_refused_of_two_is_told_without_naming_anybody() -> 
     with smtp_receiver() as mailbox:
         mailbox.refuse["bob@bank.example"] = "550 no such user bob@bank.example"
         sent = await mailed(mailbox, "ann@bank.example", "bob@bank.example")
-    assert sent.detail == "1 of 2 reached"
+    assert (sent.detail, sent.missed) == ("1 of 2 reached", 1)
     assert mailbox.recipients == [["ann@bank.example"]]
+
+
+async def test_wrong_addresses_alone_do_not_make_the_channel_a_dead_one() -> None:
+    with smtp_receiver() as mailbox:
+        mailbox.refuse["bob@bank.example"] = "550 no such user bob@bank.example"
+        with pytest.raises(Unreachable, match=r"refused every recipient \(550\)"):
+            await mailed(mailbox, "bob@bank.example")
+    with pytest.raises(Unreachable, match="has nobody to write to"):
+        await mailed(Mailbox(port=9), "no address", "a@b\r\nBcc: c@d")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,5 @@ async def test_nobody_listening_is_tried_again_and_a_bad_declaration_is_not() ->
     assert not isinstance(failed.value, Undeliverable)
     with pytest.raises(Undeliverable, match="needs `sender`"):
         await email.send(errand({"kind": "email", "url": "smtp://127.0.0.1:9"}, "ann@bank.example"))
-    with pytest.raises(Undeliverable, match="has nobody to write to"):
-        await mailed(Mailbox(port=9), "no address", "a@b\r\nBcc: c@d")
     with pytest.raises(Undeliverable, match="not encrypted"):
         await email.send(errand({**SENDER, "url": "smtp://127.0.0.1:9", "allow_private": False}, "ann@bank.example"))
