@@ -154,6 +154,8 @@ def _typed(value):
         return [_typed(one) for one in value]
     if value in ("true", "false"):
         return value == "true"
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
     return value
 
 
