@@ -279,7 +279,7 @@ def _lost(desk: Desk, live: Live, event: Flag, *, only_these: bool) -> None:
     lost = desk.state.find(labels.get("incident"))
     if lost is None or not lost.open or lost is live:
         return
-    case = desk.situation(lost)
+    case = replace(desk.situation(lost), elsewhere=True)
     if only_these:
         case = replace(case, dead={*case.dead, *lost.reached, channel})
     people = lost.reached.get(channel, []) if only_these else lost.reached.pop(channel, [])

@@ -7,7 +7,7 @@ what was done instead is said.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agents.escalation.declared import Channel, Member, Step
 from agents.escalation.duty import on_duty
@@ -32,6 +32,8 @@ class Situation:
     dead: Collection[str] = ()
     """Channels that do not deliver."""
     overrides: Mapping[str, Sequence[OverrideData]] = field(default_factory=dict)
+    elsewhere: bool = False
+    """Never by a dead channel, not even where no other reaches."""
 
 
 @dataclass
@@ -79,6 +81,8 @@ def tell(desks: Desks, step: Step, case: Situation) -> Told:
             told.people[target] = None
     if "team" in step.tell and not told.rooms and not told.people:
         _on_call(desks, case.team, case, told)  # its rooms are dead, or not for this severity
+        if not told.people:
+            _room(desks, replace(case, dead=()), told)
     for person in told.people:
         _reach(desks, person, step.channels, case, told)
     return told
@@ -144,21 +148,31 @@ def _members(desks: Desks, team: str | None, role: str) -> list[str]:
 
 
 def _reach(desks: Desks, person: str, wanted: Sequence[str], case: Situation, told: Told) -> None:
-    """By every wanted channel that reaches the person; else by the first that does; else by the team's room."""
+    """By every wanted channel that reaches the person; else by the first that does; else by the team's room.
+
+    Where only a dead channel is left it is tried all the same: it may work again, and nobody knows better.
+    """
+    found, rooms = _ways(desks, person, wanted, case)
+    if not found and not rooms and not case.elsewhere:
+        found, rooms = _ways(desks, person, wanted, replace(case, dead=()))
+    told.rooms |= dict.fromkeys(rooms)
+    for name in found:
+        told.messages.setdefault(name, {})[person] = None
+    if not found and not rooms:
+        told.unreached[person] = None
+        _room(desks, case, told)
+
+
+def _ways(desks: Desks, person: str, wanted: Sequence[str], case: Situation) -> tuple[list[str], list[str]]:
+    """(channels that reach the person, rooms that stand for them)."""
     channels = desks.declared.channels
     usable = [name for name in channels if _usable(desks, name, case)]
     asked = [name for name in wanted if name in usable]
     found = [name for name in asked if _reaches(desks, name, person)]
-    if not found and not (rooms := [name for name in asked if channels[name].kind in ROOMS or channels[name].to]):
-        found = [name for name in usable if _reaches(desks, name, person)][:1]
-    elif not found:
-        told.rooms |= dict.fromkeys(rooms)
-        return
-    for name in found:
-        told.messages.setdefault(name, {})[person] = None
-    if not found:
-        told.unreached[person] = None
-        _room(desks, case, told)
+    if found:
+        return found, []
+    rooms = [name for name in asked if channels[name].kind in ROOMS or channels[name].to]
+    return ([], rooms) if rooms else ([name for name in usable if _reaches(desks, name, person)][:1], [])
 
 
 def _room(desks: Desks, case: Situation, told: Told) -> None:

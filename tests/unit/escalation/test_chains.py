@@ -336,6 +336,22 @@ def test_somebody_whom_a_channel_does_not_reach_is_told_once_by_each_other_and_t
     assert lane.told[-1].channel == "mail", "for others it works"
 
 
+def test_where_the_dead_channel_is_the_only_one_it_is_tried_again_but_not_in_a_circle() -> None:
+    lane = Lane(declared(**chain())).flags(flag())
+    for number in range(3):
+        labels = {
+            "incident": lane.told[0].incident,
+            "notification": lane.told[0].incident + "/0/mail/0",
+            "channel": "mail",
+        }
+        lane.now += 60_000
+        lane.flags(flag("channel/mail", None, None, effect=None, labels=labels, speaker="notify", first=number))
+    assert [(one.title, one.to) for one in lane.told[1:]] == [("Messages by mail do not arrive", ("ann",))]
+    assert "no channel reaches ann" in lane.incidents[lane.told[0].incident].said
+    lane.flags(flag("lending/other"))
+    assert lane.told[-1].title == "credit 1: 1 decision held by lending/other"
+
+
 # -- silences ----------------------------------------------------------------------------------------------------------
 
 
