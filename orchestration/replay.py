@@ -226,8 +226,8 @@ def replay(
     """
     if not decisions.is_file():
         raise Misconfigured(f"there is no file {decisions}; give one decision a line, as NDJSON")
-    judge = _judge(configuration, profiles, attributes)
-    other = _judge(before, profiles, attributes) if before is not None else None
+    judge = judge_of(configuration, profiles, attributes)
+    other = judge_of(before, profiles, attributes) if before is not None else None
     tally = Tally(judge.digest)
     changes = Changes(other.digest) if other is not None else None
     flags = _Flags()
@@ -252,7 +252,8 @@ def replay(
     return result
 
 
-def _judge(configuration: Configuration, profiles: ProfilesOf, attributes: Attributes | None) -> Judge:
+def judge_of(configuration: Configuration, profiles: ProfilesOf, attributes: Attributes | None = None) -> Judge:
+    """What judges a file by a configuration, with its monitors and the profiles that it asks for."""
     found: Mapping[str, Profile] = {}
     if configuration.monitors or compiled(configuration).profiles:
         found = profiles(configuration)

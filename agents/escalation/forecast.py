@@ -43,9 +43,9 @@ class Asked:
         >>> Asked("model-risk", 1236, 72, 3, 20.0, 24.0, 30, 1056).told()
         'model-risk: would hold 412 a day; your 3 reviewers rule about 60; the backlog passes the deadline on day 2'
         """
-        who = f"{self.people} reviewer{'s' if self.people != 1 else ''}"
+        who = "1 reviewer rules" if self.people == 1 else f"{self.people} reviewers rule"
         found = f"{self.team}: would hold {self.a_day:,.0f} a day; "
-        found += f"your {who} rule about {self.people * self.per_day:,.0f}" if self.people else "nobody may rule"
+        found += f"your {who} about {self.people * self.per_day:,.0f}" if self.people else "nobody may rule"
         if self.overdue_hour is not None:
             return f"{found}; the backlog passes the deadline on day {self.overdue_hour // DAY_HOURS + 1}"
         if self.left and self.deadline_h is None:

@@ -19,6 +19,7 @@ from agents.errors import Misconfigured, NotReady, Retryable
 from agents.monitor.changes import changes
 from agents.policy.differences import Difference, differences
 from orchestration import anomaly_scores, config_topic, deployment, second_person, signing_keys, topics
+from orchestration.cli.progress import progress
 from orchestration.config_files import files_of, load, schema_text, start
 from orchestration.extensions import kinds
 from orchestration.profile_store import ProfileStore
@@ -42,8 +43,22 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write it; made if
 
 
 @app.command()
-def check(path: Where) -> None:
-    """Read a configuration, compile its rules and its monitors; every mistake with file, line and mend."""
+def check(
+    path: Where,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded decisions (a file, or a folder such as the archive): forecast what people are asked."
+        ),
+    ] = None,
+    per_day: Annotated[
+        float, typer.Option("--rulings-per-day", min=0.1, help="With --history: decisions that one person rules a day.")
+    ] = 20.0,
+) -> None:
+    """Read a configuration, compile its rules and its monitors; every mistake with file, line and mend.
+
+    With --history also what its holds would ask of each team. Example: govern config check config/ --history var/archive
+    """
     configuration = load(path, Settings())
     typer.echo(f"ok: {summary(configuration)} in {len(files_of(path))} file(s)")
     typer.echo(configuration.digest())
@@ -54,6 +69,8 @@ def check(path: Where) -> None:
 
         for line in waiting_of(configuration):
             typer.echo(line)
+    if history is not None:
+        _forecast(configuration, history, per_day)
 
 
 @app.command()
@@ -229,6 +246,21 @@ def _in_force(settings: Settings) -> config_topic.Applied:
     if found is None:
         raise Misconfigured("nothing is in force yet, so nobody has to agree: start with `govern config apply DIR`")
     return found
+
+
+def _forecast(configuration: Configuration, history: Path, per_day: float) -> None:
+    """Tell what people would be asked; exit status 1 where they could not keep up."""
+    from orchestration.forecasting import forecasts  # judges with monitors: a second of imports
+
+    kept = ProfileStore(Settings().profiles_url)
+    with progress(f"judging {history.name}") as report:
+        found = forecasts(configuration, history, per_day, kept.of, report)
+    for one in found:
+        typer.echo(one.told())
+    if not found:
+        typer.echo("nothing would be held")
+    if any(one.bad for one in found):
+        raise SystemExit(1)
 
 
 def _connected() -> Settings:
