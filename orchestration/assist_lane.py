@@ -43,6 +43,7 @@ from orchestration.log_store import LogStore
 from orchestration.notify_lane import Following
 from orchestration.prompts import prompt
 from orchestration.snapshots import head_message, read_snapshot
+from orchestration.topics import inputs
 from orchestration.work import LaneName, Pace
 
 log = logging.getLogger("governance.assist")
@@ -51,6 +52,7 @@ TURN_S = 0.2
 STALE_MS = 3_600_000
 """Questions older than this are passed over: a reviewer has long read the other summary."""
 DAY_MS = 86_400_000
+LOOK_UP_S = 5.0
 SAMPLE = 3
 """Decisions that a prompt shows a fenced view of."""
 
@@ -198,24 +200,27 @@ class AssistLane(LaneLife):
         """Some of the decisions, reduced; those that are gone or cannot be read are left out."""
         found = []
         reader, names = Reader(configuration), Names.of(configuration)
+        topics = inputs(self.broker.settings, configuration)
         for one in positions:
-            try:
-                consumer = await self.broker.consumer((one.topic, one.partition))
-            except kafka_errors.KafkaError:
+            if one.topic not in topics:
                 continue
             try:
-                place = TopicPartition(one.topic, one.partition)
-                for record in await asyncio.wait_for(read_range(consumer, place, one.offset, one.offset + 1), 5):
+                for record in await asyncio.wait_for(self._look_up(one), LOOK_UP_S):
                     row = reader.row(record)
                     declared = configuration.models.get(str(row["model.name"]))
                     found.append(fenced(row, names, configuration.triage.fields, declared))
             except (Poison, kafka_errors.KafkaError, TimeoutError) as error:
-                log.info(
-                    "decision %s/%d/%d is not shown: %s", one.topic, one.partition, one.offset, type(error).__name__
-                )
-            finally:
-                await close(consumer)
+                place = f"{one.topic}/{one.partition}/{one.offset}"
+                log.info("the decision %s is not shown to a model: %s", place, type(error).__name__)
         return found
+
+    async def _look_up(self, one: Position) -> Sequence[Record]:
+        place = TopicPartition(one.topic, one.partition)
+        consumer = await self.broker.consumer((one.topic, one.partition))
+        try:
+            return await read_range(consumer, place, one.offset, one.offset + 1)
+        finally:
+            await close(consumer)
 
     def _keep(self, raw: Sequence[bytes]) -> None:
         log_origin = origin(self.name.prefix, "triage", self.name.partition)

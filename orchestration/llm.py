@@ -215,7 +215,8 @@ def _faulty(name: str, error: Exception) -> Asked:
     kind = type(error).__name__
     status = getattr(error, "status_code", None)
     told = f"{kind}{f' ({status})' if isinstance(status, int) else ''}"
-    completion = getattr(error, "completion", None)  # openai.LengthFinishReasonError
+    cause = getattr(error, "__cause__", None)  # LangChain wraps what the provider's library raised
+    completion = getattr(error, "completion", None) or getattr(cause, "completion", None)  # LengthFinishReasonError
     if completion is not None:
         usage = getattr(completion, "usage", None)
         raw = str(completion.choices[0].message.content or "") if getattr(completion, "choices", None) else ""
@@ -227,7 +228,7 @@ def _faulty(name: str, error: Exception) -> Asked:
             fault="cut",
             problem="its answer was cut off at max_tokens",
         )
-    if any(word in str(error).lower() for word in _TOO_LONG):
+    if "ContextOverflow" in kind or any(word in str(error).lower() for word in _TOO_LONG):
         return Asked(name, fault="too long", problem="the facts are longer than what it takes")
     if isinstance(error, Misconfigured):
         return Asked(name, fault="lasting", problem=str(error))
