@@ -1,16 +1,22 @@
 """Answers on a real Kafka: what was sent takes effect, is refused with its reason, or waits; changes of two people."""
 
+import asyncio
+import base64
+import json
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agents.configuration import Configuration
 from agents.dsse import Private
 from agents.errors import Misconfigured
 from agents.people_events import ReviewData, Ruling, SilenceData
-from orchestration import config_topic, reviewing, second_person
+from orchestration import config_topic, keys, reviewing, second_person, signing_keys
+from orchestration.cli.main import main
 from orchestration.local_kafka import LocalKafka
 from orchestration.reviewing import Desk, Effective, Pending, Refused
 from orchestration.settings import Settings
@@ -159,3 +165,44 @@ async def forge(broker: LocalKafka, settings: Settings, incident: str) -> None:
     )
     value = ruling.model_dump_json(exclude_none=True).encode()
     await produce(broker, settings.topic("rulings"), [(incident.encode(), value)], partition=0)
+
+
+async def test_two_people_change_a_configuration_from_the_command_line(
+    broker: LocalKafka,
+    prefix: str,
+    tmp_path: Path,
+    people: dict[str, Private],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = configured(people), configured(people, note="Ann B.")
+    settings = await deployment(broker, prefix, tmp_path, first)
+    monkeypatch.chdir(tmp_path)
+    for name in ("prefix", "bootstrap_servers", "data_dir", "keys_dir"):
+        monkeypatch.setenv(f"GOVERN_{name.upper()}", str(getattr(settings, name)))
+    for name in ("ann", "ben"):
+        text = signing_keys.PREFIX + base64.b64encode(people[name].seed).decode()
+        keys.write_file(signing_keys.person_path(settings, name), text, 0o600)
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(second.document()))
+
+    async def govern(*words: str) -> str:
+        with suppress(SystemExit):  # a command that is done ends so too
+            await asyncio.to_thread(main, words)
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
+    async with running(*lanes_of(settings, first, ("escalation",))):
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(main, ["config", "apply", "new.yaml", "--wait", "0"])
+        assert "needs a second person" in capsys.readouterr().err
+        told = await govern("config", "propose", "new.yaml", "--reason", "a new name", "--person", "ann")
+        assert "~ person ann" in told or "escalation" in told  # what changes is shown
+        name = re.search(r"govern config approve (\S+) --reason", told)[1]
+        (row,) = json.loads(await govern("config", "proposals", "--json"))
+        assert (row["incident"], row["author"], row["state"]) == (name, "ann", "waits")
+        agree = ("config", "approve", name, "--reason", "checked", "--person", "ben", "--yes", "--wait", "20")
+        told = await govern(*agree)
+        assert f"by ann, approved by ben: a new name ({name})" in told
+        assert (await config_topic.current(settings)).digest == second.digest()
+        assert "in force already" in await govern(*agree)  # again, no harm
