@@ -21,7 +21,7 @@ class Difference:
 
 
 def differences(before: Configuration, after: Configuration) -> list[Difference]:
-    """All differences, models first, then calendars, policies and rules; empty where both have one digest.
+    """All differences, models first, then calendars, policies, rules and people; empty where both have one digest only.
 
     >>> differences(Configuration(), Configuration(duplicate_window=5))
     [Difference(kind='changed', name='duplicate_window', before='100000', after='5')]
@@ -49,7 +49,8 @@ def _named(configuration: Configuration) -> dict[str, Any]:
         name = policy["policy"]
         parts[f"policy {name}"] = {key: value for key, value in policy.items() if key != "rules"}
         parts |= {f"rule {name}/{rule['id']}": rule for rule in policy["rules"]}
-    parts |= {f"escalation {name}": value for name, value in sorted(document["escalation"].items())}
+    for whole in ("escalation", "triage"):
+        parts |= {f"{whole} {name}": value for name, value in sorted(document[whole].items())}
     return parts
 
 

@@ -8,6 +8,7 @@ from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.escalation.proposals import Granted, granted, proposals
 from agents.people_events import Incident, Proposal, Resolution, Ruling, RulingData, Status, shown_digest
+from agents.policy.differences import differences
 from agents.records import Plain
 from orchestration import second_person
 from orchestration.settings import Settings
@@ -100,3 +101,24 @@ def test_a_proposed_document_that_was_altered_is_not_used(tmp_path: Path):
     path.write_bytes(path.read_bytes().replace(b'"Ann"', b'"Eve"'))
     with pytest.raises(Misconfigured, match="was altered"):
         second_person.kept(settings, digest)
+
+
+@pytest.mark.parametrize("name", list(Configuration.model_fields))
+def test_whoever_approves_is_shown_each_part_that_changes(name):
+    changed = {
+        "models": {"m": {}},
+        "undeclared": "m",
+        "duplicate_window": 7,
+        "sources": [{"topic": "t", "model": "m", "source": "/t", "format": "kserve"}],
+        "calendars": {"c": {"zone": "UTC", "hours": {}}},
+        "policies": [{"policy": "p", "rules": []}],
+        "monitors": {"x": {"kind": "volume"}},
+        "escalation": {"people": {"ann": {"name": "Ann"}}},
+        "triage": {"timeout": 5},
+    }
+    before = Configuration.model_validate(
+        {"models": {"m": {"mode": "gate"}}} if name in ("undeclared", "sources") else {}
+    )
+    document = {**before.document(), name: changed[name]}
+    found = differences(before, Configuration.model_validate(document))
+    assert [one for one in found if name.rstrip("s")[:5] in one.name], found
