@@ -54,7 +54,7 @@ def offered(base: Database, person: str, share: float) -> list[Position]:
         ).scalars()
         judged = {_place(text) for text in mine}
         query = select(where.topic, where.partition, where.offset).where(where.draw < share)
-        rows = connection.execute(query.order_by(where.start_ms.desc(), where.draw).limit(len(judged) + 200)).tuples()
+        rows = connection.execute(query.order_by(where.start_ms.desc(), where.draw).limit(len(judged) + 200))
         left = [row for row in rows if tuple(row) not in judged]
     return [Position(topic=topic, partition=partition, offset=offset) for topic, partition, offset in left[:TRIES]]
 

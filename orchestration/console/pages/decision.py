@@ -234,7 +234,7 @@ def _seen(
         query = (
             select(reviews.c.time_ms, reviews.c.data).where(reviews.c.incident.in_(names)).order_by(reviews.c.time_ms)
         )
-        rows = connection.execute(query).tuples().all()
+        rows = connection.execute(query).all()
     events = []
     for at_ms, text in rows:
         data = ReviewData.model_validate_json(text)

@@ -136,4 +136,6 @@ def _pairs(estimate: Estimate) -> str:
 def _wait(waits: Waits) -> tuple[str, str]:
     if waits.median_ms is None or waits.p90_ms is None:
         return "—", "none yet"
+    if waits.n < 5:
+        return duration(waits.median_ms), f"of {count(waits.n)} so far"
     return duration(waits.median_ms), f"half of {count(waits.n)}; nine of ten within {duration(waits.p90_ms)}"

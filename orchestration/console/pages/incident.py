@@ -29,6 +29,16 @@ from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Incident, Ruled, incident
 
 SIZE = 25
+SOURCES = {
+    "rule": ("the rules", "/policies"),
+    "signal": ("what monitors say", "/models"),
+    "before_after": ("what monitors say", "/models"),
+    "feature": ("what monitors say", "/models"),
+    "segment": ("what monitors say", "/models"),
+    "count": ("the live flow", "/live"),
+    "deadline": ("who is on call", "/people"),
+}
+"""Kind of a fact → where it can be looked up."""
 REVIEWED = {
     "individual": "reviewed one by one",
     "sample": "judged by a sample",
@@ -127,14 +137,8 @@ def _told(said: TriageData | None, deterministic: TriageData | None) -> Told | N
 
 
 def _fact(one: FactData, cited: bool) -> Fact:
-    pages = {
-        "rule": "/policies",
-        "signal": "/models",
-        "before_after": "/models",
-        "feature": "/models",
-        "segment": "/models",
-    }
-    return Fact(one.id, one.text, one.kind, "", pages.get(one.kind, ""), cited)
+    words, url = SOURCES.get(one.kind, ("", ""))
+    return Fact(one.id, one.text, one.kind, words, url, cited)
 
 
 def _held(found: Incident, page: HeldPage, opened: Collection[Position], after: Position | None) -> Held:

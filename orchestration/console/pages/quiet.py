@@ -23,7 +23,7 @@ def quiet(base: Database, now_ms: int) -> tuple[str, ...]:
             )
         )
         waiting = connection.scalar(select(func.count()).select_from(held).where(held.c.resolution.is_(None))) or 0
-        lags = connection.execute(select(watermarks.c.model, watermarks.c.lag_ms, watermarks.c.time_ms)).tuples().all()
+        lags = connection.execute(select(watermarks.c.model, watermarks.c.lag_ms, watermarks.c.time_ms)).all()
     said = ["Nothing is open in what you can see: no rule asks for a person, and no monitor alarms."]
     if waiting:
         said.append(

@@ -68,7 +68,7 @@ def _silences(
             (name, at_ms, ReviewData.model_validate_json(text))
             for name, at_ms, text in connection.execute(query.order_by(reviews.c.offset))
         ]
-        owners = dict(connection.execute(select(incidents.c.id, incidents.c.team)).tuples().all()) if said else {}
+        owners = {one: team for one, team in connection.execute(select(incidents.c.id, incidents.c.team))} if said else {}
     ended = {data.silence_id: at_ms for _, at_ms, data in said if data.action == "unsilence"}
     rows = []
     for name, _, data in said:

@@ -310,6 +310,16 @@ def left(context: Context, ms: int | None) -> Markup:
     return _time(ms, f"{duration(away)} left", "deadline soon" if away < SOON else "deadline")
 
 
+def path(url: str) -> str:
+    """An address of this console; `#` for any other, so that no text that came with a record can become a link.
+
+    >>> path("/incidents/7f29-k1mq#held"), path("javascript:alert(1)"), path("//evil.example"), path("/\\\\evil")
+    ('/incidents/7f29-k1mq#held', '#', '#', '#')
+    """
+    plain = url.startswith("/") and not url.startswith("//") and "\\" not in url
+    return url if plain and all(ord(letter) > 32 for letter in url) else "#"
+
+
 def iso(ms: float) -> str:
     """RFC 3339, for `datetime=`."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -342,6 +352,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "effect_words": _looked_up(EFFECTS),
     "iso": iso,
+    "path": path,
     "mode_words": _looked_up(MODES),
     "rate": rate,
     "several": several,

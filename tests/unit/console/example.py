@@ -68,6 +68,7 @@ def configuration(url: str = "http://localhost:8088", **escalation: Any) -> Conf
         },
         "console_keys": {"console": KEY.public.text},
         "console_url": url,
+        "blind_sample": 0.05,
         **escalation,
     }
     return Configuration.model_validate(document)
@@ -83,6 +84,16 @@ class Content:
 
     async def decision(self, position: Position, held_at: tuple[int, int] | None) -> Fetched:
         name = f"{position.topic}/{position.partition}/{position.offset}"
+        if name not in self.values and position.partition == 1:  # one of those that went out by themselves
+            value = {"label": "approve", "score": 0.81, "confidence": 0.9}
+            data = {
+                "model": {"name": "credit-limit", "version": "2.2.0"},
+                "features": {"limit_bal": 50_000},
+                "output": value,
+            }
+            self.values[name] = {
+                "specversion": "1.0", "type": "governance.decision.v1", "id": name, "source": "/credit/eu-1", "data": data
+            }  # fmt: skip
         if name not in self.values:
             return Fetched(None, "Its content is no longer on Kafka and not in the archive.")
         value = json.dumps(self.values[name]).encode()
@@ -134,7 +145,14 @@ def _standing(night: Night, hostile: str) -> None:
     ):
         rate, reference = k / n, 3_781 / 5_310
         text = f"{rate:.1%} of age_band={group} get the favourable answer, against {reference:.1%} of age_band=26 to 39"
-        detail = {"rate": rate, "reference_rate": reference, "n_group": n, "n_reference": 5_310, "k_group": k, "k_reference": 3_781}
+        detail = {
+            "rate": rate,
+            "reference_rate": reference,
+            "n_group": n,
+            "n_reference": 5_310,
+            "k_group": k,
+            "k_reference": 3_781,
+        }
         for step in range(37):
             last = step == 36
             at = NOW - 26 * MIN - (36 - step) * 2 * HOUR
@@ -187,7 +205,17 @@ def _gap(night: Night, hostile: str) -> None:
     text = "there is strong evidence that credit-limit 2.2.0 approves a group too seldom: a person decides" + hostile
     for number in range(412):
         at = NOW - 26 * MIN + number * 3_000
-        decision(night, 18_204 + 7 * number, at, "credit-limit", "2.2.0", HOLD_DECLINES, text, label="decline", hostile=hostile)
+        decision(
+            night,
+            18_204 + 7 * number,
+            at,
+            "credit-limit",
+            "2.2.0",
+            HOLD_DECLINES,
+            text,
+            label="decline",
+            hostile=hostile,
+        )
     through = {f"{world.name('decisions')}/0": 18_204 + 7 * 412}
     key = dedup_key(HOLD_DECLINES, "credit-limit", "2.2.0")
     sample = [place(night, 18_204 + 7 * number) for number in (3, 71, 160, 222, 380)]
@@ -201,15 +229,34 @@ def _gap(night: Night, hostile: str) -> None:
         ("triggered", NOW - 26 * MIN, "opened by rule fairness/hold-declines", 1, (), 0),
         ("told", NOW - 26 * MIN + 2_000, "Ana Lim was told by e-mail", 3, ("ana",), 0),
         ("grew", NOW - 12 * MIN, "300 decisions wait", 300, ("ana",), 0),
-        ("escalated", NOW - 6 * MIN, "nobody took it in 20 min: Wei Chen was told as well", 412, ("ana", "wei"), 40_000),
+        (
+            "escalated",
+            NOW - 6 * MIN,
+            "nobody took it in 20 min: Wei Chen was told as well",
+            412,
+            ("ana", "wei"),
+            40_000,
+        ),
     )
     for revision, (change, at, said, count, people, late) in enumerate(steps):
         night.incidents[GAP] = world.incident(
-            GAP, at, revision, change=change, said=said + hostile, count=count, held=count, late_ms=late, **{"with": people}, **common
+            GAP,
+            at,
+            revision,
+            change=change,
+            said=said + hostile,
+            count=count,
+            held=count,
+            late_ms=late,
+            **{"with": people},
+            **common,
         )
     facts = [
         ("held", "412 declines of credit-limit 2.2.0 are held; the first at 02:36 UTC."),
-        ("signal", "43.4 % of under 26 are approved (n 1,204), against 71.2 % of 26 to 39 (n 5,310): ratio 0.61 (0.52 to 0.69)."),
+        (
+            "signal",
+            "43.4 % of under 26 are approved (n 1,204), against 71.2 % of 26 to 39 (n 5,310): ratio 0.61 (0.52 to 0.69).",
+        ),
         ("change", "Version 2.2.0 was first seen on 22 Nov 2026, 03:00 UTC, 3 days before the first flag."),
         ("before_after", "Under version 2.1.0 the ratio was 0.93 (0.88 to 0.98) in the 7 days before."),
         ("feature", "limit_bal shifted most: 0.31 against the profile."),
@@ -260,16 +307,36 @@ def _others(night: Night, hostile: str) -> None:
     world = night.world
     late, law = "lending/approved-though-late", "quality/low-confidence"
     for number in range(38):
-        text = "approved, though the client is 2 months late" if number % 2 else "approved, though the client is 4 months late"
-        decision(night, 3_000 + number, NOW - 3 * HOUR + number * MIN, "credit-limit", "2.1.0", late, text, label="approve")
+        text = (
+            "approved, though the client is 2 months late"
+            if number % 2
+            else "approved, though the client is 4 months late"
+        )
+        decision(
+            night, 3_000 + number, NOW - 3 * HOUR + number * MIN, "credit-limit", "2.1.0", late, text, label="approve"
+        )
     night.incidents[LATE] = world.incident(
         LATE, NOW - 2 * HOUR, status="acknowledged", severity="warning", title="Approvals of late payers: credit-limit 2.1.0",
         cause=late, keys=[dedup_key(late, "credit-limit", "2.1.0")], team="lending", count=38, held=38, acknowledged_by="ines",
         acknowledged_ms=NOW - 2 * HOUR, opened_ms=NOW - 3 * HOUR, first_ms=NOW - 3 * HOUR, deadline_ms=NOW + 19 * MIN,
         through={f"{world.name('decisions')}/0": 3_100}, **{"with": ["ines"]},
     )  # fmt: skip
-    decision(night, 77, NOW - 6 * DAY, "credit-limit", "2.1.0", law, "the model is only 0.31 sure of decline", label="decline")
-    silence = {"matchers": {"incident": LAW}, "starts_ms": NOW - HOUR, "ends_ms": NOW + 3 * HOUR, "comment": "waiting for the branch" + hostile}
+    decision(
+        night,
+        77,
+        NOW - 6 * DAY,
+        "credit-limit",
+        "2.1.0",
+        law,
+        "the model is only 0.31 sure of decline",
+        label="decline",
+    )
+    silence = {
+        "matchers": {"incident": LAW},
+        "starts_ms": NOW - HOUR,
+        "ends_ms": NOW + 3 * HOUR,
+        "comment": "waiting for the branch" + hostile,
+    }
     world.review("silence", None, "ines", NOW - HOUR, silence=silence)
     old = {"matchers": {"severity": "info"}, "starts_ms": NOW - 9 * DAY, "ends_ms": NOW - 8 * DAY, "comment": "noise"}
     world.review("silence", None, "ana", NOW - 9 * DAY, silence=old)
@@ -285,7 +352,15 @@ def _others(night: Night, hostile: str) -> None:
         version="2.2.0", opened_ms=NOW - 5 * HOUR, through={}, reason="limit_bal: 0.31 against the profile" + hostile,
     )  # fmt: skip
     for number in range(61):
-        decision(night, 200 + number, NOW - 9 * DAY, "credit-limit", "2.1.0", "access/unknown-caller", "notebook-17 is unknown")
+        decision(
+            night,
+            200 + number,
+            NOW - 9 * DAY,
+            "credit-limit",
+            "2.1.0",
+            "access/unknown-caller",
+            "notebook-17 is unknown",
+        )
     data = world.incident(
         PAST, NOW - 9 * DAY, title="Odd callers: credit-limit 2.1.0", cause="access/unknown-caller", severity="warning",
         keys=[dedup_key("access/unknown-caller", "credit-limit", "2.1.0")], team="model-risk", count=61, held=61,
@@ -294,7 +369,14 @@ def _others(night: Night, hostile: str) -> None:
     at = NOW - 9 * DAY + 12 * MIN
     review = world.review("reject", data, "ana", at, kind="individual", shown_ms=600_000.0, opened=[place(night, 200)])
     ruling = world.ruling(
-        data, 0, "rejected", at + 500, people=["ana"], reviews=[review], reason="rolled back; nobody knows this notebook" + hostile, opened=61
+        data,
+        0,
+        "rejected",
+        at + 500,
+        people=["ana"],
+        reviews=[review],
+        reason="rolled back; nobody knows this notebook" + hostile,
+        opened=61,
     )
     for number in range(61):
         made = world.final(200 + number, "rejected", ruling, at + 1_000)

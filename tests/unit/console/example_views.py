@@ -535,6 +535,7 @@ SILENCES = SilencesView(
     ),
     (SilenceRow("s0", "severity info of team lending", "Ana Lim", "Noise.", NOW - 9 * DAY, NOW - 8 * DAY, False),),
     "/silences",
+    (("ticket", "t"),),
     ("access/after-hours", "approval_gap"),
     ("credit-limit", "support-assistant"),
     ("lending", "model-risk"),

@@ -76,7 +76,9 @@ def serving(folder: Path, port: int = 0, hostile: str = "", accounts: bool = Tru
     parts.__dict__["accounts"] = Accounts(parts.database, parts.clock, QUICK)
     for person in PEOPLE if accounts else ():
         parts.accounts.add(person, PASSWORD)
-    server = uvicorn.Server(uvicorn.Config(make_app(settings, parts), port=port, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(settings, parts), port=port, log_level="warning", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():

@@ -1,0 +1,234 @@
+"""The pages through the whole application: each for every role, with data and without, and for whoever they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestration.console.live import Feed
+from orchestration.reading.database import open_database
+from orchestration.settings import Settings
+from tests.unit.console.example import DRIFT, GAP, LATE, NOW, OTHER, PAST, PROMPTS, Night, night
+from tests.unit.console.markup import read, runs, words
+from tests.unit.console.serve import PEOPLE
+from tests.unit.console.served import PASSWORD, Served, serve, sign_in
+
+PATHS = (
+    "/", "/?whose=mine", "/?whose=done", "/?status=triggered&model=credit-limit&severity=error", f"/incidents/{GAP}",
+    f"/incidents/{PAST}", f"/incidents/{DRIFT}", f"/incidents/{PROMPTS}", "/decisions/gim.decisions/0/18204", "/decisions/gim.decisions/0/200",
+    "/models", "/live", "/policies", "/people", "/silences", "/evidence", "/stats", "/stats?days=7", "/blind", "/account",
+)  # fmt: skip
+URL = "http://localhost:8088"
+HIDDEN_FROM = {GAP: {"ines", "otto"}, PROMPTS: {"ines", "vic", "otto"}, OTHER: {"ana", "wei", "ines", "vic"}}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    found = night(tmp_path_factory.mktemp("night"))
+    yield found
+    found.base.close()
+
+
+@pytest.fixture(scope="module")
+def console(told: Night, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    folder = tmp_path_factory.mktemp("console")
+    made = serve(
+        folder, False, configuration=told.configuration, reading=told.base, records=told.content, feed=Feed(), accounts=False,
+        clock=lambda: NOW,
+    )  # fmt: skip
+    for person in PEOPLE:
+        made.parts.accounts.add(person, PASSWORD)
+    return made
+
+
+@pytest.fixture(scope="module")
+def browsers(console: Served) -> dict[str, httpx.AsyncClient]:
+    """Somebody of each kind, signed in."""
+
+    async def all_of_them() -> dict[str, httpx.AsyncClient]:
+        found = {}
+        for person in PEOPLE:
+            browser = console.browser(URL.replace("http:", "https:"))
+            await sign_in(browser, person)
+            found[person] = browser
+        return found
+
+    return asyncio.run(all_of_them())
+
+
+def cookies(browser: httpx.AsyncClient) -> str:
+    return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+
+
+async def get(console: Served, browsers: dict[str, httpx.AsyncClient], person: str, path: str) -> httpx.Response:
+    async with console.browser(URL) as browser:
+        return await browser.get(path, headers={"cookie": cookies(browsers[person])})
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("person", ["ana", "vic", "audra", "adam"])  # one of each role
+async def test_each_page_is_whole_for_every_role(
+    console: Served, browsers: dict[str, httpx.AsyncClient], person: str, path: str
+) -> None:
+    page = await get(console, browsers, person, path)
+    assert page.status_code in (200, 404), page.text
+    found = read(page.text)
+    assert found.faults == []
+    assert runs(found) == []
+    assert sum(tag == "h1" for tag, _ in found.tags) == 1
+    assert not re.search(r"\b(lane|e_value|observation)s?\b", words(found)), "words that stay inside"
+
+
+@pytest.mark.parametrize("incident", sorted(HIDDEN_FROM))
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_an_incident_is_there_for_its_teams_and_auditors_and_for_nobody_else(
+    console: Served, browsers: dict[str, httpx.AsyncClient], person: str, incident: str
+) -> None:
+    page = await get(console, browsers, person, f"/incidents/{incident}")
+    queue = await get(console, browsers, person, "/")
+    hidden = person in HIDDEN_FROM[incident]
+    assert page.status_code == (404 if hidden else 200)
+    assert (f"/incidents/{incident}" in queue.text) is not hidden
+
+
+async def test_decisions_of_other_teams_incidents_are_not_there(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    for path in ("/decisions/gim.decisions/0/18204", f"/decisions/gim.decisions/0/18204?incident={PROMPTS}"):
+        assert (await get(console, browsers, "otto", path)).status_code == 404
+        assert (await get(console, browsers, "ana", path)).status_code == 200
+    for path in ("/decisions/gim.decisions/0/1", "/decisions/gim.decisions/0/x", "/incidents/7f29", "/incidents/none"):
+        assert (await get(console, browsers, "ana", path)).status_code == 404
+
+
+async def test_another_teams_title_stands_nowhere_on_a_page(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    """The triage names it as similar; who may not open it does not read its title either."""
+    assert "a title of another team" not in (await get(console, browsers, "ana", f"/incidents/{GAP}")).text
+    assert "a title of another team" in (await get(console, browsers, "audra", f"/incidents/{GAP}")).text
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+async def test_nobody_sees_a_protected_attribute_with_a_single_decision(
+    console: Served, browsers: dict[str, httpx.AsyncClient], person: str
+) -> None:
+    page = await get(console, browsers, person, "/decisions/gim.decisions/0/18204")
+    assert "female" not in page.text
+    assert "under 26" not in page.text
+
+
+async def test_values_are_for_reviewers_and_auditors(console: Served, browsers: dict[str, httpx.AsyncClient]) -> None:
+    for person, sees in (("ana", True), ("audra", True), ("vic", False), ("adam", False)):
+        page = words(read((await get(console, browsers, person, "/decisions/gim.decisions/0/18204")).text))
+        assert ("limit_bal" in page) is sees
+        assert ("client-18204" in page) is sees
+        assert ("features, texts and whom it is about: reviewers and auditors see them" in page) is not sees
+
+
+async def test_buttons_say_the_consequence_in_the_models_own_words(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    gap = words(read((await get(console, browsers, "ana", f"/incidents/{GAP}")).text))
+    assert (
+        "Let the decline go out 412 held decisions are released as they are: the client does not get the limit" in gap
+    )
+    assert "Withhold: a loan officer decides 412 held decisions are withheld, with your reason" in gap
+    prompts = words(read((await get(console, browsers, "ana", f"/incidents/{PROMPTS}")).text))
+    assert "Let them go out 9 held decisions are released as they are" in prompts
+    assert "Withhold them" in prompts
+
+
+async def test_an_answer_to_many_shows_the_random_sample_and_marks_what_was_opened(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    page = read((await get(console, browsers, "wei", f"/incidents/{GAP}")).text)
+    assert "5 of a random sample opened. You have opened 0." in words(page)
+    links = [one["href"] for tag, one in page.tags if tag == "a" and f"incident={GAP}" in one.get("href", "")]
+    sample = next(link for link in links if "/18225?" in link)
+    assert (await get(console, browsers, "wei", sample)).status_code == 200
+    again = words(read((await get(console, browsers, "wei", f"/incidents/{GAP}")).text))
+    assert "You have opened 1." in again
+    assert "waits; you opened it" in again
+
+
+async def test_who_cannot_answer_is_told_why_and_gets_no_form(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    for person, why in (("vic", "needs the role reviewer; you have: viewer"), ("audra", "you have: auditor")):
+        page = read((await get(console, browsers, person, f"/incidents/{GAP}")).text)
+        assert why in words(page)
+        assert not [one for tag, one in page.tags if tag == "form" and one.get("action", "").endswith("/answer")]
+    resolved = read((await get(console, browsers, "ana", f"/incidents/{PAST}")).text)
+    assert "Withheld by you at 16 Nov 2026, 03:14:00 UTC; reviewed one by one, 61 decisions opened." in words(resolved)
+    assert not [one for tag, one in resolved.tags if tag == "form" and one.get("action", "").endswith("/answer")]
+
+
+async def test_a_refresh_of_the_page_takes_no_ticket_of_the_form_away(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    async with console.browser(URL) as browser:
+        headers = {"cookie": cookies(browsers["ana"]), "x-live": "1"}
+        page = await browser.get(f"/incidents/{LATE}", headers=headers)
+    assert page.status_code == 200
+    assert 'name="ticket"' not in page.text
+
+
+async def test_colours_are_kept_by_a_form_without_a_script(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    page = await get(console, browsers, "ana", "/models")
+    token = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert token is not None
+    assert " data-theme=" not in page.text
+    async with console.browser(URL) as browser:
+        headers = {"cookie": cookies(browsers["ana"])}
+        form = {"csrf": token[1], "theme": "dark", "back": "/models"}
+        sent = await browser.post("/theme", data=form, headers=headers)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/models")
+        assert sent.headers["set-cookie"].startswith("theme=dark;")
+        elsewhere = await browser.post("/theme", data={**form, "back": "//evil.example"}, headers=headers)
+        assert elsewhere.headers["location"] == "/"
+        dark = await browser.get("/models", headers={"cookie": headers["cookie"] + "; theme=dark"})
+        odd = await browser.get("/models", headers={"cookie": headers["cookie"] + '; theme="><script>'})
+    assert '<html lang="en" data-theme="dark">' in dark.text
+    assert "data-theme" not in odd.text
+    assert "<script>" not in odd.text
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/live", "/policies", "/people", "/silences", "/evidence", "/stats"])
+async def test_pages_without_data_say_what_that_means(tmp_path: Path, path: str) -> None:
+    base = open_database(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]
+    base.prepare({})
+    console = serve(tmp_path, False, configuration=lambda: None, reading=base, accounts=False)
+    async with console.browser(URL, "127.0.0.1") as browser:
+        page = await browser.get(path)
+    assert page.status_code == 200, page.text
+    found = read(page.text)
+    assert found.faults == []
+    assert "Read-only." in words(found), "without an account the console says that it is read-only, and why"
+    said = {
+        "/": "No decision was judged yet, so this quiet says nothing",
+        "/models": "No models yet",
+        "/live": "Nothing flows",
+        "/policies": "No rules yet",
+        "/people": "Nobody is declared yet",
+        "/silences": "Nothing is muted.",
+        "/evidence": "No log has been signed yet.",
+        "/stats": "Nothing to count yet.",
+    }
+    assert said[path] in words(found)
+    base.close()
+
+
+async def test_without_a_read_model_pages_say_so(tmp_path: Path) -> None:
+    console = serve(tmp_path, False, accounts=False)
+    async with console.browser(URL, "127.0.0.1") as browser:
+        page = await browser.get("/")
+    assert page.status_code == 503
+    assert "The read model is not there yet" in page.text
