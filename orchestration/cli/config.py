@@ -180,6 +180,8 @@ def approve(
     wait: Wait = 30,
 ) -> None:
     """Show what somebody else proposed, agree to it, signed, and put it in force. Repeating it does no harm."""
+    from orchestration.cli import answering  # the read model takes a moment to import
+
     settings = _connected()
     before = _in_force(settings)
     if (before.note or "").endswith(f"({incident})"):
@@ -201,8 +203,7 @@ def approve(
         typer.echo(line)
     if not one.approved:
         approver, signing = signing_keys.own(settings, person, key)
-        if not yes:
-            typer.confirm(f"approve this as {approver}, and put it in force?", abort=True)
+        answering.confirmed(f"approve this as {approver}, and put it in force?", yes)
         told = asyncio.run(second_person.approve(settings, one, approver, signing, reason, wait))
         typer.echo(told.text)
         if isinstance(told, Pending):
