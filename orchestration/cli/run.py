@@ -64,7 +64,9 @@ def up(
             report = _reporter(line.update)
             started = deployment.bring_up(settings, configuration, workers=workers, report=report)
             status = deployment.wait_for_lanes(started.control, lambda now: report(_count(now)))
-            page = console.wait(started.settings) if started.settings.console else None
+            page = (
+                console.wait(started.settings) if console.kept(started.settings) else console.running(started.settings)
+            )
     except KeyboardInterrupt:
         err.print(
             "interrupted; `govern up` goes on where it stopped, `govern down` stops what runs. " + _what_runs(settings)

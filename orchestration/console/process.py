@@ -31,6 +31,7 @@ FIRST_S, LONGEST_S = 1.0, 60.0
 STOP_S = 8.0
 
 Report = Callable[[str], None]
+_started: list[subprocess.Popen[bytes]] = []  # kept, so that one which ends is collected and no warning is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +77,14 @@ def start(settings: Settings, report: Report = lambda line: None) -> None:
             env={**os.environ, **_environment(settings)},
             start_new_session=True,
         )
+    _started.append(keeper)
     _write(_keeper_file(settings), {"pid": keeper.pid, "created": psutil.Process(keeper.pid).create_time()})
 
 
 def wait(settings: Settings, within_s: float = 15.0) -> Running | None:
-    """Return once it listens; None where that takes longer."""
+    """Return once a console listens; None where that takes longer."""
     deadline = time.monotonic() + within_s
     while (found := running(settings)) is None and time.monotonic() < deadline:
-        if not kept(settings):
-            return None
         time.sleep(0.1)
     return found
 
