@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.dsse import Public
-from agents.escalation.answers import Accepted
+from agents.escalation.answers import ORDER, Accepted
 from agents.escalation.samples import sample_of
 from agents.people_events import MATERIAL, Incident, shown_digest
 from tests.unit.escalation.asking import NOW, PLACE, World, at, configuration, incident
@@ -61,3 +61,8 @@ def test_which_decisions_must_be_opened_can_be_computed_as_the_page_says():
 
     expected = sorted((3, 14, 15, 65, 35), key=place)[:2]
     assert [one.offset for one in sample_of(many, {PLACE: 80}, 2)] == expected
+
+
+def test_the_page_on_answers_names_every_reason_in_the_order_of_the_checks():
+    page = (Path(__file__).parents[3] / "docs/answers.md").read_text("utf-8")
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == ORDER
