@@ -24,6 +24,7 @@ from orchestration.work import LaneName, Pace
 from tests.integration.kafka_fixtures import flags_of, produce
 from tests.integration.monitored import deployment, lanes_of, running, until
 from tests.receivers import Says, http_receiver
+from tests.unit.commands.world import typed
 
 QUICK = Patience(attempts=3, within_s=20, first_s=0.05, longest_s=0.1)
 RUN = """
@@ -106,7 +107,7 @@ async def test_a_message_is_sent_once_and_recorded_with_its_incident_s_key(broke
         async with running(lane(settings)):  # a second life finds nothing to do
             await asyncio.sleep(1)
     assert [one.document["data"]["dedup"] for one in receiver.got] == ["7f29-k1mq"]
-    assert receiver.got[0].document["data"]["url"] == "https://console.bank.example/incidents/7f29-k1mq"
+    assert receiver.got[0].document["data"]["url"].startswith("https://console.bank.example/l/"), "an answer link"
     (delivery,) = await deliveries(settings)
     assert (delivery["outcome"], delivery["attempts"], delivery["channel"]) == ("sent", 1, "hook")
 
@@ -251,8 +252,8 @@ async def test_slack_answers_stay_in_one_thread_over_a_restart(broker, prefix, t
     assert sent == {("#governance", None), ("#governance", "1503435956.000247"), ("U0ANN", None)}
 
 
-def _run(settings: Settings, kill: str) -> int:
-    """The lane in a process of its own, until it is killed; the exit status."""
+def _run(settings: Settings, kill: str, within_s: float = 60) -> int:
+    """The lane in a process of its own, until it is killed: its exit status. Raises TimeoutError where it lives too long."""
     environment = {
         **os.environ,
         "GOVERN_KILL": kill,
@@ -262,10 +263,41 @@ def _run(settings: Settings, kill: str) -> int:
         "GOVERN_KEYS_DIR": str(settings.keys_dir),
         "GOVERN_SNAPSHOT_INTERVAL_MS": "300",
     }
-    ended = subprocess.run(
-        [sys.executable, "-c", RUN], env=environment, cwd=Path(__file__).parents[2], timeout=60, check=False
-    )
-    return ended.returncode
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", RUN], env=environment, cwd=Path(__file__).parents[2], timeout=within_s, check=False
+        ).returncode
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(kill) from error
+
+
+async def test_the_commands_list_what_became_of_messages(broker, prefix, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GOVERN_SECRET_HOOK", "k")
+    for name, value in (
+        ("PREFIX", prefix),
+        ("BOOTSTRAP_SERVERS", broker.bootstrap_servers),
+        ("DATA_DIR", str(tmp_path)),
+    ):
+        monkeypatch.setenv(f"GOVERN_{name}", value)
+    with http_receiver() as receiver:
+        configuration = configured(hook=hook(receiver.url), gone=hook("http://127.0.0.1:9"))
+        settings = await deployment(broker, prefix, tmp_path, configuration)
+        async with running(lane(settings)):
+            await post(settings, broker, told("aaaa-0001", 0, "hook"), told("aaaa-0001", 0, "gone"))
+            await until(lambda: _has(settings, 2))
+        await post(settings, broker, told("bbbb-0002", 0, "hook"))
+        lines = (await asyncio.to_thread(typed, ["notify", "list", "--json"], capsys)).splitlines()
+        found = {one["id"]: one for one in map(json.loads, lines)}
+        assert {name: one["state"] for name, one in found.items()} == {
+            "aaaa-0001/0/gone/0": "failed",
+            "bbbb-0002/0/hook/0": "waiting",
+        }
+        assert found["aaaa-0001/0/gone/0"]["attempts"] == 3
+        table = await asyncio.to_thread(typed, ["notify", "list", "--all"], capsys)
+        assert "connection refused" in " ".join(table.split())
+        assert "sent" in table
+        said = await asyncio.to_thread(typed, ["notify", "test", "--channel", "hook"], capsys)
+        assert "sent by webhook" in said
 
 
 async def _has(settings: Settings, count: int) -> bool:
