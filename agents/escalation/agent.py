@@ -81,6 +81,7 @@ class EscalationAgent:
                 until = live.data.first_ms + round(statutory * 1000) if statutory is not None else None
                 desk.state.update(live, statutory_ms=until)
                 folding.due_by(desk, live)
+            folding.adopt(desk, live)
             timing.plan(desk, live)
 
     def take(self, step: Inputs) -> Iterator[Stretch]:

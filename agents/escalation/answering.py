@@ -175,7 +175,7 @@ def _propose(desk: Desk, accepted: Accepted) -> None:
     live = Live(began, desk.state.opened, Severity.WARNING, desk.now_ms, left=tuple(steps))
     desk.state.add(live)
     desk.index(live)
-    folding.begin(desk, live, f"{accepted.data.person} proposes a change{_why(accepted)}")
+    folding.begin(desk, live, f"{accepted.data.person} proposes a change{_why(accepted)}", accepted.at_ms)
     timing.plan(desk, live)
 
 

@@ -79,7 +79,7 @@ def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live
     _count(desk, live, event, at_ms)
     desk.state.update(live, title=messages.title(live.data))
     desk.index(live)
-    begin(desk, live, messages.counted(data.count, "decision") if data.effect else "")
+    begin(desk, live, messages.counted(data.count, "decision") if data.effect else "", at_ms)
     for narrow in desk.narrower(live):
         if not narrow.muted and timing.mute(desk, narrow):
             desk.write(narrow, "inhibited", said=timing.muted_by(narrow))
@@ -87,8 +87,11 @@ def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live
     return live
 
 
-def begin(desk: Desk, live: Live, said: str) -> None:
-    """The first record of an incident that was just opened, with its first message where nothing mutes it."""
+def begin(desk: Desk, live: Live, said: str, at_ms: int) -> None:
+    """The first record of an incident that was just opened, with its first message where nothing mutes it.
+
+    `at_ms`: when what opened it came; read much later, the message says so.
+    """
     told, words = None, timing.muted_by(live) if timing.mute(desk, live) else ""
     if not live.muted:
         told, words = timing.first_step(desk, live)
@@ -103,6 +106,7 @@ def begin(desk: Desk, live: Live, said: str) -> None:
         live,
         *changes,
         said="; ".join(part for part in (said, words) if part),
+        due_ms=at_ms,
         send=[("trigger", told, tuple(told.passed.values()))] if told is not None else (),
         **fields,  # type: ignore[arg-type]
     )
@@ -147,6 +151,19 @@ def worsened(desk: Desk, live: Live, before: Severity, team: str | None, cause: 
     people = {"told": timing.merged(live.data.told, told.people), "with_": timing.merged(live.data.with_, told.people)}
     said = "; ".join(part for part in (said, why) if part)
     desk.write(live, "worsened", said=said, send=[("escalate", told, ())], **people)  # type: ignore[arg-type]
+
+
+def adopt(desk: Desk, live: Live) -> None:
+    """A new team for an incident whose team is not declared (any more), asked from the first step on."""
+    data, declared = live.data, desk.desks.declared
+    if data.team in declared.teams or not declared.teams or data.proposal is not None:
+        return
+    cause = parse(data.keys[0])
+    routed = route(desk.desks, cause.cause, cause.model, None, live.flagged, data.labels, desk.now_ms)
+    live.base_ms, live.left = desk.now_ms, tuple(range(len(desk.desks.chain(routed.chain).steps)))
+    desk.state.update(live, team=routed.team, chain=routed.chain)
+    due_by(desk, live)
+    desk.write(live, "escalated", said=f"now with {routed.team}")
 
 
 def _reroute(desk: Desk, live: Live, routed: Routed) -> None:

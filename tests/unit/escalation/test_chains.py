@@ -223,6 +223,23 @@ def test_nobody_is_told_where_nobody_is_declared() -> None:
     assert (lane.told, lane.one.team, lane.one.status) == ([], None, Status.TRIGGERED)
 
 
+def test_people_who_are_declared_later_are_asked_about_what_is_open() -> None:
+    lane = Lane(declared(people={}, teams={}, channels={}, chains={})).flags(flag())
+    lane.agent.switch(declared())
+    lane.wait(1)
+    assert (lane.one.team, lane.one.told) == ("credit", ("ann",))
+    assert kinds(lane) == [("trigger", ("ann",))]
+
+
+def test_what_opens_long_after_it_was_flagged_says_how_late_it_is() -> None:
+    lane = Lane()
+    lane.now += 9 * HOUR
+    lane.step(ticks=[b"{}"])
+    lane.step(flags=lane.records("flags", [flag()], START))
+    assert lane.one.late_ms == 9 * HOUR
+    assert "9 h late" in lane.told[0].lines[-1]
+
+
 # -- who ---------------------------------------------------------------------------------------------------------------
 
 
