@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
+from agents.escalation.declared import Escalation
 from agents.escalation.proposals import Granted
 from agents.events import ConfigurationData, ConfigurationEvent
 from orchestration import anomaly_scores, label_retention, second_person
@@ -144,10 +146,17 @@ async def _granted(settings: Settings, last: Any, digest: str) -> Granted | None
     """Who agreed to replace the configuration in force; None where it asks for nobody."""
     if last is None or last.value is None:
         return None
-    in_force = Configuration.model_validate(ConfigurationEvent.model_validate_json(last.value).data.document)
-    if not second_person.needed(in_force.escalation):
+    document = ConfigurationEvent.model_validate_json(last.value).data.document
+    declared = document.get("escalation") or {}
+    if second_person.KIND not in declared.get("second_person", ()):
         return None
-    return await second_person.granted(settings, digest, in_force.escalation, last.timestamp)
+    try:
+        in_force = Escalation.model_validate(declared)
+    except ValidationError as error:
+        raise Misconfigured(
+            "the configuration in force wants a second person, and cannot be read by this version; use the one that applied it"
+        ) from error
+    return await second_person.granted(settings, digest, in_force, last.timestamp)
 
 
 def _whoami() -> str:

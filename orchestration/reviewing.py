@@ -377,11 +377,16 @@ async def _taken(settings: Settings, sent: Sent) -> bool:
 
 def _told(ruling: RulingData) -> str:
     """A ruling in a sentence."""
+    name = ruling.resolution.value
     what = {
         "approved": "approved: the held decisions go out",
         "edited": "edited: the changed decisions go out, the originals are withheld",
         "rejected": "rejected: the held decisions are withheld",
         "responded": "your question is on its way; the decisions stay held",
-    }.get(ruling.resolution.value, ruling.resolution.value)
+    }.get(name, name)
+    if not ruling.through and not ruling.items:
+        what = (
+            "your question is on its way" if name == "responded" else f"{name}: your answer counts"
+        )  # nothing was held
     with_whom = f" (with {', '.join(ruling.people[:-1])})" if len(ruling.people) > 1 else ""
     return what + with_whom

@@ -56,11 +56,6 @@ async def since(settings: Settings, time_ms: int) -> Since:
     return Since(proposals.proposals(incidents, rulings, KIND), reviews)
 
 
-def needed(escalation: Escalation) -> bool:
-    """Whether a change of the configuration needs a second person, as the one in force says."""
-    return KIND in escalation.second_person
-
-
 async def granted(settings: Settings, digest: str, in_force: Escalation, since_ms: int) -> Granted:
     """The agreement to put this very configuration in force; raises Misconfigured with the mend where there is none.
 

@@ -135,22 +135,26 @@ def _requester(asked: Asked) -> str | None:
 
 
 def _already_ruled(asked: Asked) -> str | None:
+    if asked.data.action not in ON_INCIDENTS:
+        return None
     if isinstance(asked.found, Ended):
         return _over(asked.found, people=True)
     if asked.case is None:
         return None
     incident = asked.case.incident
     if incident.status is Status.RESOLVED:
-        return _over(_end_of(asked.case), people=True) if asked.data.action in ON_INCIDENTS else None
+        return _over(_end_of(asked.case), people=True)
     if asked.data.action == "acknowledge" and incident.acknowledged_by is not None:
         return f"{incident.acknowledged_by} acknowledged it before you, at {_when(incident.acknowledged_ms)}"
     return already(asked.case, asked.data)
 
 
 def _late(asked: Asked) -> str | None:
+    if asked.data.action not in ON_INCIDENTS:
+        return None
     if isinstance(asked.found, Ended):
         return _over(asked.found, people=False)
-    if asked.case is None or asked.data.action not in ON_INCIDENTS:
+    if asked.case is None:
         return None
     incident, chain = asked.case.incident, asked.case.chain
     if incident.status is Status.RESOLVED:
