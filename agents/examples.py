@@ -5,8 +5,10 @@ They tell one story: a credit decision outside the declared range is held, and e
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 
+from agents.dsse import Private
 from agents.events import (
     Action,
     AsOf,
@@ -55,6 +57,7 @@ from agents.events import (
     WatermarkData,
 )
 from agents.people_events import (
+    REVIEW_KIND,
     Agreement,
     Check,
     Delivery,
@@ -352,11 +355,10 @@ INCIDENT = Incident(
         }
     ),
 )
-REVIEW = Review(
+_ANSWER = Review(
     id="01JQ9-ann-7f29",
     source="/gim/console/main",
     time=_AT,
-    dssematerial="eyJwYXlsb2FkVHlwZSI6Li4ufQ==",
     data=ReviewData(
         action="approve",
         person="ann",
@@ -369,6 +371,11 @@ REVIEW = Review(
         opened=(_HELD,),
         shown_ms=41_000,
     ),
+)
+EXAMPLE_KEY = Private(bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"))
+"""RFC 8032's second test key, known to all the world: for examples only."""
+REVIEW = _ANSWER.model_copy(
+    update={"dssematerial": base64.b64encode(EXAMPLE_KEY.sign(REVIEW_KIND, _ANSWER.statement()).encode()).decode()}
 )
 RULING = Ruling(
     id="7f29-k1mq/0",

@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.dsse import Public
 from agents.escalation.answers import ORDER, Accepted
+from agents.escalation.declared import Escalation
 from agents.escalation.samples import sample_of
+from agents.escalation.signed import Signer, signer_of
+from agents.examples import EXAMPLE_KEY, REVIEW
 from agents.people_events import MATERIAL, Incident, shown_digest
 from tests.unit.escalation.asking import NOW, PLACE, World, at, configuration, incident
 
@@ -66,3 +69,9 @@ def test_which_decisions_must_be_opened_can_be_computed_as_the_page_says():
 def test_the_page_on_answers_names_every_reason_in_the_order_of_the_checks():
     page = (Path(__file__).parents[3] / "docs/answers.md").read_text("utf-8")
     assert tuple(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == ORDER
+
+
+def test_the_published_example_of_a_review_is_really_signed():
+    signer = signer_of(REVIEW, Escalation(console_keys={"main": EXAMPLE_KEY.public.text}))
+    assert signer == Signer(EXAMPLE_KEY.public.keyid, "main")
+    assert not isinstance(signer_of(REVIEW, Escalation(console_keys={"main": Public(bytes(32)).text})), Signer)
