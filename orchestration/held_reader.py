@@ -11,6 +11,8 @@ from agents.errors import Inconsistent
 
 FAR = 20_000
 """Records that are read and thrown away rather than asking the broker for another place."""
+AT_ONCE = 1_000
+"""Records that are unpacked at a time."""
 BYTES = 16 * 1024 * 1024
 """Values that are held at a time: what comes after is left for the next call."""
 
@@ -41,7 +43,10 @@ class HeldReader:
         room = BYTES
         try:
             while self._at <= offsets[-1] and room > 0:
-                batch = await self.consumer.getmany(place, timeout_ms=500, max_records=1_000)
+                ahead = min(
+                    offsets[-1] - self._at + 1, AT_ONCE
+                )  # and no further: what was fetched beyond serves the next call
+                batch = await self.consumer.getmany(place, timeout_ms=500, max_records=ahead)
                 for record in batch.get(place, ()):
                     if record.offset in wanted and (room > 0 or not found):
                         found.append(record)

@@ -112,7 +112,7 @@ class Broker:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_uncommitted",
-            max_partition_fetch_bytes=max(8 * MIB, 2 * self.settings.output_bytes),
+            max_partition_fetch_bytes=2 * self.settings.output_bytes,
             fetch_max_wait_ms=100,
             retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=60_000,
