@@ -8,6 +8,7 @@ import pytest
 
 from orchestration.kill_points import POINTS, Point
 from orchestration.local_kafka import LocalKafka
+from tests.benchmarks import bench_release
 from tests.chaos import campaign, releases
 from tests.integration.kafka_fixtures import produce
 
@@ -56,3 +57,15 @@ async def test_edits_rejections_and_releases_end_each_decision_once_whatever_die
     points: list[tuple[Point, int]] = [("written", 1), ("committed", 1), ("committing", 2), ("offsets-sent", 1)]
     assert await releases.killed_at(settings, points) == []
     assert await releases.finished(settings, sent) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_one_ruling_over_fifty_thousand_releases_each_once_in_half_a_gigabyte_and_answers_are_quick(
+    broker: LocalKafka, tmp_path: Path
+) -> None:
+    figures = await bench_release.run(broker, tmp_path, held=50_000, answers=100, backlog=5_000)
+    print(figures.table())
+    assert figures.problems == []
+    assert figures.peak_mib <= 500
+    assert figures.p95_ms <= 1_000
