@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agents.dsse import Private
 from agents.people_events import REVIEW_KIND, IncidentData, Review, ReviewData, shown_digest
@@ -169,3 +171,45 @@ def spelled_out(one: Any) -> Any:
         return one
     data = {"opened": [], "shown_ms": 0.0, **one["data"]}
     return {"specversion": "1.0", "type": "governance.review.v1", **one, "data": data}
+
+
+ANSWERS_OF_PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", "cy", "dee"]),
+        st.sampled_from(["approve", "reject", "edit", "respond", "acknowledge"]),
+        st.sampled_from([None, 0, 1, 2]),  # all of them, or a single one
+        st.booleans(),  # on what was shown at first, or now
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_answers=ANSWERS_OF_PEOPLE, needed=st.integers(1, 3), restarts=st.sets(st.integers(0, 11)))
+def test_whoever_answers_what_in_which_order_each_decision_is_ruled_once_by_enough_people(
+    given_answers: list[tuple[str, str, int | None, bool]], needed: int, restarts: set[int]
+) -> None:
+    world = lane(chains={"default": {"quorum": {"people": needed}}})
+    first = world.one
+    for number, (person, action, item, old) in enumerate(given_answers):
+        more: dict[str, Any] = {"edit": {"label": "approve"}} if action == "edit" else {}
+        more |= {"response": "why?"} if action == "respond" else {}
+        if item is not None and action != "acknowledge":
+            more |= {"items": [{"topic": "gim.decisions", "partition": 0, "offset": item}], "through": {}}
+        world.answer(person, action, first if old else world.one, **more)
+        if number in restarts:
+            world.restart()
+    ruled: dict[int, int] = {}
+    for ruling in world.rulings:
+        if ruling.effect.value == "hold":
+            continue
+        offsets = range(3) if ruling.items is None else [one.offset for one in ruling.items]
+        for offset in offsets:
+            ruled[offset] = ruled.get(offset, 0) + 1
+        assert len(set(ruling.people)) == len(ruling.people) == len(ruling.reviews)
+        assert len(ruling.people) >= (1 if ruling.resolution.value == "rejected" else needed)
+        assert set(ruling.people) <= {"ann", "bob", "cy"}  # dee is of another team
+    single = {one.offset for ruling in world.rulings if ruling.items is not None for one in ruling.items}
+    assert all(times == 1 for offset, times in ruled.items() if offset not in single)
+    assert all(times <= 2 for times in ruled.values())  # a whole answer says again what was said of single ones
+    assert len(world.rulings) + len(world.refusals) <= len(given_answers)
