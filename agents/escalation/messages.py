@@ -18,6 +18,10 @@ from agents.people_events import IncidentData
 TITLE = 80
 """Characters of a title at most: what a lock screen shows."""
 LINE = 160
+SOON_MS = 7 * 86_400_000
+"""A statutory deadline further away than this is told only where there is no other."""
+WORTH_MS = 60_000
+"""A message that is later than this says so."""
 MESSAGE_KINDS = {
     "trigger": "",
     "escalate": "",
@@ -105,11 +109,12 @@ def lines(kind: str, data: IncidentData, chain: Chain, zone: str, now_ms: int, w
     else:
         so_far = f"{counted(data.count, 'decision')} so far, the first" if data.effect else "First seen"
         found.append(f"{so_far} {moment(data.first_ms, zone, now_ms)}")
-    if data.status != "resolved" and data.statutory_ms is not None:
+    near = data.statutory_ms is not None and (data.deadline_ms is None or data.statutory_ms - now_ms < SOON_MS)
+    if data.status != "resolved" and data.statutory_ms is not None and near:
         found.append(f"The law allows until {moment(data.statutory_ms, zone, now_ms)}")
     if data.status != "resolved" and kind == "acknowledge" and data.acknowledged_by:
         found.append(f"{data.acknowledged_by} has taken it")
-    if data.late_ms:
+    if data.late_ms >= WORTH_MS:
         found.append(f"This message comes {lasting(data.late_ms)} late: the service was down")
     return tuple(line[:LINE] for line in (*found, *why) if line)
 

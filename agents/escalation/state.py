@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -187,9 +188,12 @@ class State:
         """Parts that changed since the last call, and parts that are gone."""
         changed: dict[str, dict[str, Any]] = {}
         removed: list[str] = []
-        for bucket in sorted({_bucket(name) for name in self.touched}):
-            inside = [self.live[name].plain() for name in self.live if _bucket(name) == bucket]
-            self._cut(f"incidents/{bucket}", inside, changed, removed)
+        inside: dict[int, list[dict[str, Any]]] = {_bucket(name): [] for name in self.touched}
+        for name, live in self.live.items():
+            if (bucket := _bucket(name)) in inside:
+                inside[bucket].append(live.plain())
+        for bucket, plain in sorted(inside.items()):
+            self._cut(f"incidents/{bucket}", plain, changed, removed)
         for day in sorted(self.closings):
             of_day = {
                 name: [one.number, one.group, one.resolved_ms, one.resolution, one.by]
@@ -247,6 +251,7 @@ class State:
         return state
 
 
+@lru_cache(maxsize=65_536)
 def _bucket(incident: str) -> int:
     return int.from_bytes(hashlib.sha256(incident.encode()).digest()[:2]) % BUCKETS
 
