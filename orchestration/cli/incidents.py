@@ -177,9 +177,9 @@ def _print(found: Queue, resolved: bool) -> None:
     table.add_column("what", overflow="fold", ratio=1)
     for one in found.items:
         when = Text(one.resolution or "resolved", style="green") if one.status == "resolved" else due(one.due_ms, now)
-        whom = f"  {', '.join(one.people)}" if one.people else ""
-        style = "" if one.status == "triggered" else "dim"
-        what = safe(one.title, 200, style).append(safe(whom, 80, "cyan"))
+        what = safe(one.title, 200, "" if one.status == "triggered" else "dim")
+        if one.people:
+            what.append("  ").append(safe(", ".join(one.people), 80, "cyan"))
         table.add_row(one.id, when, severity_text(one.severity), f"{one.waiting:,}" if one.waiting else "", what)
     out.print(table)
     more = f"{len(found.items)} of {found.total:,}; " if len(found.items) < found.total else ""
@@ -199,7 +199,7 @@ def headline(line: Listed, now: int) -> Text:
 def print_incident(out: Console, found: Incident, *, whole: bool = False) -> None:
     """The whole incident, for a terminal of any width."""
     now, line = reading.now_ms(), found.line
-    out.print(headline(line, now))
+    out.print(headline(line, now), end="\n\n")
     if line.reason:
         out.print(Padding(safe(line.reason, 600, "italic"), (0, 0, 0, 2)))
     out.print(_facts(found, now))

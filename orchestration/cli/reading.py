@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Coroutine
@@ -57,7 +58,8 @@ def now_ms() -> int:
 
 def screen() -> Console:
     """Standard output; lines are as wide as the terminal, or 100 characters where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if known else 100)
 
 
 def tell(document: object) -> None:

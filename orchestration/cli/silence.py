@@ -42,7 +42,7 @@ def add(
 ) -> None:
     """Mute what matches all that is given.
 
-    Example: govern silence add --model credit-limit --cause lending/large-limit --for 2h --reason "known; fix at noon"
+    Example: govern silence add --team credit --cause lending/large-limit --for 2h --reason "known; fixed at noon"
     """
     answering.needed(reason, "govern silence add")
     matchers = Matchers(

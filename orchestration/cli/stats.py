@@ -83,24 +83,26 @@ def _print(out: Console, found: Stats, now: int, days: float) -> None:
         table.add_row(what, told or "nothing yet")
     out.print(table)
     if len(found.by_team) > 1:
+        out.print()
         out.print(_teams(found))
-    for title, some in (("rule", found.rules), ("monitor", found.monitors)):
+    for title, right, some in (("rule", "rightly held", found.rules), ("monitor", "real problem", found.monitors)):
         if some:
-            out.print(_precision(title, some))
+            out.print()
+            out.print(_precision(title, right, some))
     if found.left_out:
         out.print(f"\nprecision leaves out: {_counts(found.left_out)}", style="dim")
 
 
-def _precision(title: str, some: tuple[Precision, ...]) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), title_justify="left")
+def _precision(title: str, right: str, some: tuple[Precision, ...]) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column(title, overflow="fold")
-    table.add_column("right", justify="right", no_wrap=True)
+    table.add_column(right, justify="right", no_wrap=True)
     table.add_column("95 %", no_wrap=True)
     table.add_column("judged", justify="right", no_wrap=True)
     for one in some:
         low = one.right.upper < 0.5
-        right = Text(f"{one.right.value:.0%}", style="red" if low else "")
-        table.add_row(safe(one.name), right, f"{one.right.lower:.0%} to {one.right.upper:.0%}", f"{one.right.n:,}")
+        value = Text(f"{one.right.value:.0%}", style="red" if low else "")
+        table.add_row(safe(one.name), value, f"{one.right.lower:.0%} to {one.right.upper:.0%}", f"{one.right.n:,}")
     return table
 
 
@@ -116,7 +118,7 @@ def _teams(found: Stats) -> Table:
 def _waits(one: Waits) -> str:
     if one.median_ms is None or one.p90_ms is None:
         return ""
-    return f"{lasting(one.median_ms)} in the middle, 90 % within {lasting(one.p90_ms)} (n {one.n:,})"
+    return f"{lasting(one.median_ms)} in the median, 90 % within {lasting(one.p90_ms)} (n {one.n:,})"
 
 
 def _share(one: Estimate) -> str:

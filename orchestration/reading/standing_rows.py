@@ -21,8 +21,9 @@ from agents.records import Record
 from orchestration.config_topic import KEY
 from orchestration.reading import tables
 from orchestration.reading.writing import Put, Remove, Row, Step
-from orchestration.signals_topic import WATERMARK
 
+WATERMARK = b'["watermark",'
+"""How keys of watermarks on `signals` begin. (Where signals are explained, monitors are imported: commands need not wait.)"""
 CUT = 400
 """Characters of what stood before and after in a line of what a configuration changed."""
 
