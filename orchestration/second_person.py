@@ -21,6 +21,7 @@ from agents.escalation import proposals
 from agents.escalation.declared import Escalation
 from agents.escalation.proposals import Granted, Proposed
 from agents.people_events import Proposal, ReviewData, Status, shown_digest
+from agents.policy.differences import differences, lines_of
 from orchestration import reviewing
 from orchestration.log_store import LogStore
 from orchestration.reviewing import Outcome, Refused
@@ -103,6 +104,14 @@ def kept(settings: Settings, digest: str) -> Configuration:
             f"the proposed document {digest[:19]} was altered in {settings.store_url}; propose it again"
         )
     return found
+
+
+def changes(settings: Settings, in_force: Configuration | None, digest: str) -> list[str]:
+    """What a proposed configuration changes of the one in force, a line each, from the document itself and nobody's words.
+
+    Raises as `kept`.
+    """
+    return list(lines_of(differences(in_force or Configuration(), kept(settings, digest)))) or ["nothing"]
 
 
 async def propose(

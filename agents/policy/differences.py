@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from agents.configuration import Configuration, canonical
+
+_MARKS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ def differences(before: Configuration, after: Configuration) -> list[Difference]
         else:
             found += _inside(name, old[name], new[name], ": ")
     return found
+
+
+def lines_of(found: Sequence[Difference]) -> Iterator[str]:
+    """Differences as lines: what was added, removed or changed; a change with before and after."""
+    for one in found:
+        detail = one.before or one.after
+        if one.kind == "changed" or "\n" in detail:
+            yield f"{_MARKS[one.kind]} {one.name}"
+            yield from (f"    - {line}" for line in one.before.splitlines())
+            yield from (f"    + {line}" for line in one.after.splitlines())
+        else:
+            yield f"{_MARKS[one.kind]} {one.name}" + (f" ({detail})" if detail else "")
 
 
 def _named(configuration: Configuration) -> dict[str, Any]:

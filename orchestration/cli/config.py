@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from rich.table import Table
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, NotReady, Retryable
 from agents.monitor.changes import changes
-from agents.policy.differences import Difference, differences
+from agents.policy.differences import differences, lines_of
 from orchestration import anomaly_scores, config_topic, deployment, second_person, signing_keys, topics
 from orchestration.cli.progress import progress
 from orchestration.config_files import files_of, load, schema_text, start
@@ -31,7 +30,6 @@ Where = Annotated[Path, typer.Argument(help="A folder of YAML files, or one file
 Person = Annotated[str | None, typer.Option(help="Who signs; left out: the only person whose key lies here.")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help="The private key's file, where it is not in keys_dir.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for what becomes of it.")]
-_MARKS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 @app.command()
@@ -312,15 +310,3 @@ def fates(before: Configuration, after: Configuration) -> list[str]:
     told = [f"monitor {one}" for one in found if one.fate != "kept"]
     kept = len(found) - len(told)
     return [*told, f"{kept} monitor(s) keep what they have gathered"] if told and kept else told
-
-
-def lines_of(found: Sequence[Difference]) -> Iterator[str]:
-    """Differences as lines: what was added, removed or changed; a change with before and after."""
-    for one in found:
-        detail = one.before or one.after
-        if one.kind == "changed" or "\n" in detail:
-            yield f"{_MARKS[one.kind]} {one.name}"
-            yield from (f"    - {line}" for line in one.before.splitlines())
-            yield from (f"    + {line}" for line in one.after.splitlines())
-        else:
-            yield f"{_MARKS[one.kind]} {one.name}" + (f" ({detail})" if detail else "")
