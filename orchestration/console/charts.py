@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from orchestration.console.pages.words import HOUR, YEAR, figure, share, stamp, strength
-from orchestration.console.pages.words import count as whole
+from orchestration.console.words import HOUR, YEAR, figure, share, stamp, strength
+from orchestration.console.words import count as whole
 
 ROW, AXIS = 46, 30
 """Heights in px: of a labelled row, of the axis below."""
@@ -173,7 +173,10 @@ def over_time(
     limit: float | None = None,
     unit: str | None = None,
 ) -> Chart:
-    """Strength of an alarm over time, on a logarithmic scale, with the line from which on it is an alarm. `points`: (ms, strength)."""
+    """Strength of an alarm over time, on a logarithmic scale, with the line from which on it is an alarm.
+
+    `points` are (ms, strength), oldest first.
+    """
     least = 1.0
     values = [max(value, least) for _, value in points] or [least]
     top = max([10.0, *values, max(limit or 1.0, 1.0) ** 1.25])  # room for the words above the line
@@ -212,9 +215,9 @@ def over_time(
         place, anchor = (0.0, "start") if left >= right else (1.0, "end")
         parts.append(_text(place, label, words, "threshold", anchor))
     if points:
-        parts.append(
-            f'<circle class="dot{" over" if limit and points[-1][1] >= limit else ""}" cx="100%" cy="{up(points[-1][1]) * PLOT:.1f}" r="5"/>'
-        )
+        newest = points[-1][1]
+        kind = "dot over" if limit is not None and newest >= limit else "dot"
+        parts.append(f'<circle class="{kind}" cx="100%" cy="{up(newest) * PLOT:.1f}" r="5"/>')
         parts.append(_text(0.0, PLOT + 20, _axis_time(first, span), "soft", "start"))
         parts.append(_text(1.0, PLOT + 20, _axis_time(last, span), "soft", "end"))
     table = Table(

@@ -33,6 +33,8 @@ PING_S = 15
 """A comment so often keeps proxies from closing a quiet stream."""
 SLOWEST = {"queue": 0.5, "incident": 0.5, "models": 3.0, "flow": 2.0}
 """Kinds of pages that can follow, and the least time between two events of each, in seconds."""
+HELD_S = 2.0
+"""The same for an incident's page where nothing but some held decision changed: in a storm that is all the time."""
 FOLLOWED = {
     "models": frozenset({"signals", "verdicts", "safeguards", "config"}),
     "flow": frozenset({"verdicts"}),
@@ -126,7 +128,7 @@ async def _stream(
                 if not theirs and not (kind == "queue" and await run_in_threadpool(_visible, base, viewer, about)):
                     continue
                 yield ServerSentEvent("more", event="changed")
-            await asyncio.sleep(SLOWEST[kind])
+            await asyncio.sleep(HELD_S if kind == "incident" and name not in about else SLOWEST[kind])
 
 
 def _again(parts: Parts, viewer: Viewer) -> Viewer:

@@ -15,7 +15,8 @@ from tests.unit.console.served import PASSWORD
 
 PATHS = (
     "/", "/?whose=done", f"/incidents/{GAP}", f"/incidents/{PAST}", f"/incidents/{LATE}",
-    f"/decisions/gim.decisions/0/900?incident={PROMPTS}", "/decisions/gim.decisions/0/200", "/models", "/live", "/policies", "/people",
+    f"/decisions/gim.decisions/0/900?incident={PROMPTS}", "/decisions/gim.decisions/0/200", "/models", "/live", "/policies",
+    "/people",
     "/silences", "/evidence", "/stats", "/blind", "/account", "/incidents/none",
 )  # fmt: skip
 SIZES = {"phone": {"width": 360, "height": 780}, "desk": {"width": 1280, "height": 900}}
@@ -193,7 +194,8 @@ def test_targets_are_large_enough_for_a_thumb(browser: Browser, console: Serving
     for path in ("/", f"/incidents/{GAP}", "/silences"):
         page.goto(console.url + path)
         small = page.evaluate(
-            """() => [...document.querySelectorAll('main button, main .button, main input, main select, main summary, main .tabs a')]
+            """() => ['button', '.button', 'input', 'select', 'summary', '.tabs a']
+                .flatMap((kind) => [...document.querySelectorAll('main ' + kind)])
                 .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
                 .filter(([, box]) => box.width > 0 && (box.width < 24 || box.height < 24)).map(([html]) => html)"""
         )

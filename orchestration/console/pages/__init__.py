@@ -21,7 +21,7 @@ from orchestration.console.pages import (
     silences,
     theme,
 )
-from orchestration.console.pages.words import FILTERS, FUNCTIONS
+from orchestration.console.words import FILTERS, FUNCTIONS
 
 __all__ = ["FILTERS", "FUNCTIONS", "ROUTES"]
 

@@ -16,8 +16,8 @@ from agents.events import Position
 from agents.people_events import IncidentData, Status
 from orchestration.console.pages.asking import chain_of, decision_url, names_of
 from orchestration.console.pages.views import Act, Bulk, Button, Form
-from orchestration.console.pages.words import count, several
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import count, several
 
 _LABEL = re.compile(r"output\.label\s*=\s*'((?:[^']|'')*)'")
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}

@@ -23,13 +23,13 @@ from orchestration.console.answering import opened, page_ticket
 from orchestration.console.pages.answers import cannot, form_of_one
 from orchestration.console.pages.asking import database, name_of, names_of
 from orchestration.console.pages.views import DecisionView, Event, Judged, Pairs
-from orchestration.console.pages.words import EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.records import Fetched, parsed
 from orchestration.console.redaction import Redacted, protected_names, redact
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, held_item, incidents_of
 from orchestration.reading.incident import Incident, incident

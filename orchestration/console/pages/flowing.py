@@ -10,9 +10,9 @@ from agents.configuration import Configuration
 from orchestration.console.charts import spark
 from orchestration.console.pages.asking import database
 from orchestration.console.pages.views import Flow, LiveView, Stream
-from orchestration.console.pages.words import MINUTE
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
+from orchestration.console.words import MINUTE
 from orchestration.reading.database import Database
 from orchestration.reading.overview import Flowed, flowed, models
 

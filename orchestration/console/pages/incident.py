@@ -19,16 +19,16 @@ from orchestration.console.pages.asking import database, decision_url, name_of, 
 from orchestration.console.pages.incident_charts import charts_of
 from orchestration.console.pages.queue import row
 from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
-from orchestration.console.pages.words import ADVICE, CAUSES, RESOLUTIONS, cause_words, count, duration, several, stamp
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import ADVICE, CAUSES, RESOLUTIONS, cause_words, count, duration, several, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Incident, Ruled, incident
 
-SIZE = 25
+SIZE = 10
 SOURCES = {
     "rule": ("the rules", "/policies"),
     "signal": ("what monitors say", "/models"),
@@ -91,6 +91,10 @@ def made(
         proposal=data.proposal.text if data.proposal is not None else "",
         ruling=" ".join(_ruling(one, configuration, viewer) for one in found.rulings),
         acknowledged=_acknowledged(found, configuration, viewer),
+        speaks_for=tuple(
+            (one.title, f"/incidents/{one.id}") for one in found.inhibits if viewer.sees(one.team, one.teams)
+        ),
+        later=next((one.id for one in found.later if viewer.sees(one.team, one.teams)), None),
     )
 
 

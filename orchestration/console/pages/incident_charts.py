@@ -16,7 +16,7 @@ from agents.people_events import IncidentData
 from agents.policy.surroundings import key_of
 from agents.tuning.estimates import clopper_pearson
 from orchestration.console.charts import Bar, Chart, Rate, over_time, rates, shifts
-from orchestration.console.pages.words import count, group_words, interval, metric_words, plain_text, share, strength
+from orchestration.console.words import count, group_words, interval, metric_words, plain_text, share, strength
 from orchestration.reading.database import Database
 from orchestration.reading.incident import Point, points
 from orchestration.reading.tables import signals

@@ -12,7 +12,9 @@ from agents.events import ALL_VERSIONS
 from orchestration.console.charts import spark
 from orchestration.console.pages.asking import database
 from orchestration.console.pages.views import ModelHealth, ModelsView, SignalRow, VersionHealth
-from orchestration.console.pages.words import (
+from orchestration.console.parts import parts_of
+from orchestration.console.rendering import render
+from orchestration.console.words import (
     MINUTE,
     count,
     duration,
@@ -24,8 +26,6 @@ from orchestration.console.pages.words import (
     stamp,
     strength,
 )
-from orchestration.console.parts import parts_of
-from orchestration.console.rendering import render
 from orchestration.reading import overview
 from orchestration.reading.database import Database
 from orchestration.reading.incident import points

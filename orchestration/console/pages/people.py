@@ -18,10 +18,10 @@ from agents.policy.calendars import OpenHours
 from orchestration.console.answering import page_ticket
 from orchestration.console.pages.asking import database, name_of
 from orchestration.console.pages.views import Act, Colleague, PeopleView, TeamRow
-from orchestration.console.pages.words import DAY, ROLES
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import DAY, ROLES
 from orchestration.reading.database import Database
 from orchestration.reading.tables import incident_people, incidents, refusals, reviews
 

@@ -11,10 +11,10 @@ from agents.events import Severity
 from orchestration.console.pages.asking import database, deadline_words, name_of, page_number, teams_of, with_query
 from orchestration.console.pages.quiet import quiet
 from orchestration.console.pages.views import Choice, Filter, Pager, QueueView, Row
-from orchestration.console.pages.words import count, several
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import count, several
 from orchestration.reading.database import Database
 from orchestration.reading.queries import OPEN, Counts, Filters, Listed, counts, queue
 

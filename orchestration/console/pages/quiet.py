@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from orchestration.console.pages.words import MINUTE, duration, relative, several
+from orchestration.console.words import MINUTE, duration, relative, several
 from orchestration.reading.database import Database
 from orchestration.reading.tables import flow, held, versions, watermarks
 

@@ -12,10 +12,10 @@ from agents.people_events import Matchers, ReviewData
 from orchestration.console.answering import page_ticket
 from orchestration.console.pages.asking import database, name_of
 from orchestration.console.pages.views import Act, SilenceRow, SilencesView
-from orchestration.console.pages.words import cause_words
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
+from orchestration.console.words import cause_words
 from orchestration.reading.database import Database
 from orchestration.reading.tables import incidents, refusals, reviews
 
@@ -68,7 +68,9 @@ def _silences(
             (name, at_ms, ReviewData.model_validate_json(text))
             for name, at_ms, text in connection.execute(query.order_by(reviews.c.offset))
         ]
-        owners = {one: team for one, team in connection.execute(select(incidents.c.id, incidents.c.team))} if said else {}
+        owners = (
+            {row.id: row.team for row in connection.execute(select(incidents.c.id, incidents.c.team))} if said else {}
+        )
     ended = {data.silence_id: at_ms for _, at_ms, data in said if data.action == "unsilence"}
     rows = []
     for name, _, data in said:

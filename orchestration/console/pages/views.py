@@ -251,6 +251,10 @@ class IncidentView:
     ruling: str = ""
     """How it was ruled, in a sentence."""
     acknowledged: str = ""
+    speaks_for: Pairs = ()
+    """(title, url) of narrower incidents that this one speaks for."""
+    later: str | None = None
+    """The incident of the same group after this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@
         if (!fresh) return;
         keepOpen(place, fresh);
         if (fresh.innerHTML === place.innerHTML || !untouched(place)) return;
+        const known = new Set([...place.querySelectorAll("li[id]")].map((one) => one.id));
         place.innerHTML = fresh.innerHTML;
+        if (known.size) place.querySelectorAll("li[id]").forEach((one) => { if (!known.has(one.id)) one.dataset.changed = ""; });
       });
     } catch (problem) {
       say("The page could not be refreshed; it tries again.");

@@ -265,8 +265,8 @@ def _gap(night: Night, hostile: str) -> None:
     world.summary(
         night.incidents[GAP],
         at=NOW - 5 * MIN,
-        summary="Version 2.2.0 of credit-limit, live for 3 days, approves clients under 26 only 0.61 times as often as those of "
-        "26 to 39 (0.52 to 0.69; 0.80 is accepted). 412 declines are held until a person decides." + hostile,
+        summary="Version 2.2.0 of credit-limit, live for 3 days, approves clients under 26 only 0.61 times as often as those "
+        "of 26 to 39 (0.52 to 0.69; 0.80 is accepted). 412 declines are held until a person decides." + hostile,
         cause="model_change",
         cause_text="The gap began with version 2.2.0; under 2.1.0 the ratio was 0.93." + hostile,
         action="quarantine_version",
@@ -275,7 +275,7 @@ def _gap(night: Night, hostile: str) -> None:
         facts=[{"id": f"f{number}", "kind": kind, "text": text + hostile} for number, (kind, text) in enumerate(facts, 1)],
         cites=["f1", "f2", "f3"],
         similar=[
-            {"incident": PAST, "likeness": 0.83, "title": "Odd behaviour: credit-limit 2.1.0" + hostile, "resolution": "rejected",
+            {"incident": PAST, "likeness": 0.83, "title": "Odd behaviour" + hostile, "resolution": "rejected",
              "reason": "rolled back" + hostile},
             {"incident": OTHER, "likeness": 0.4, "title": "a title of another team" + hostile},
         ],
@@ -414,7 +414,9 @@ def decision(
     world = night.world
     name = world.position(offset, partition)
     credit: Mapping[str, Any] = {
-        "features": {"limit_bal": 20_000 + 10 * (offset % 700), "pay_0": offset % 3, "bill_amt1": 18_412.5, "channel": "web" + hostile},
+        "features": {
+            "limit_bal": 20_000 + 10 * (offset % 700), "pay_0": offset % 3, "bill_amt1": 18_412.5, "channel": "web" + hostile,
+        },
         "output": {"label": label or "approve", "score": 0.31, "confidence": 0.74},
         "feature_attributions": {"pay_0": -0.41},
     }  # fmt: skip
@@ -422,7 +424,8 @@ def decision(
         "specversion": "1.0", "type": "governance.decision.v1", "id": f"01JQ{offset}" + hostile, "source": "/credit/eu-1",
         "time": "2026-11-25T02:36:11Z", "subject": f"client-{offset}" + hostile,
         "data": {
-            "model": {"name": model, "version": version}, "caller": "svc-portal" + hostile, "purpose": "loan", "latency_ms": 12.5,
+            "model": {"name": model, "version": version}, "caller": "svc-portal" + hostile, "purpose": "loan",
+            "latency_ms": 12.5,
             "groups": {"sex": "female", "age_band": "under 26"}, **(credit if model == "credit-limit" else {}), **data,
         },
     }  # fmt: skip

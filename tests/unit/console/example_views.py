@@ -139,7 +139,7 @@ QUIET = QueueView(
     pager=Pager(""),
     quiet=(
         "No rule holds a decision, and no monitor alarms, in what you can see.",
-        "Quiet is no silence: 1,012 decisions were judged in the last minute, the last one 2 s ago, and the monitors are 4 s behind them.",
+        "1,012 decisions were judged in the last minute, and the monitors are 4 s behind them.",
     ),
 )
 
@@ -209,7 +209,8 @@ FACTS = (
     ),
 )
 TOLD = Told(
-    sentences="Version 2.2.0 of credit-limit, live for three days, approves clients under 26 only 0.61 times as often as those of 26 to 39 (0.52 to 0.69; 0.80 is accepted). 412 declines are held until a person decides; the answer is due in 1 h 34 min, then they are withheld.",
+    sentences="Version 2.2.0 of credit-limit, live for three days, approves clients under 26 only 0.61 times as often as those "
+    "of 26 to 39 (0.52 to 0.69; 0.80 is accepted). 412 declines are held until a person decides.",
     cause="a change of the model",
     advice="Hold every decision of this version",
     cause_text="The gap began with version 2.2.0; under 2.1.0 the ratio was 0.93.",
@@ -328,6 +329,9 @@ DONE = IncidentView(
     timeline=TIMELINE[:2],
     form=None,
     cannot="This was answered on 16 Nov 2026, 09:14 UTC.",
+    proposal="models.credit-limit.mode: observe → gate",
+    speaks_for=(("credit-limit 2.0.3, channel=web", "/incidents/aaaa-bbbb"),),
+    later="7f29-k1mq",
     ruling="Withheld by Ana Lim, 16 Nov 2026, 09:14 UTC, after 12 min; 61 decisions, reviewed one by one: “rolled back”.",
 )
 DECISION = DecisionView(
@@ -438,9 +442,7 @@ MODELS = ModelsView(
                     FINE,
                 ),
             ),
-            (
-                "Every decision of version 2.2.0 is held (quarantine), since 25 Nov 2026, 02:40 UTC: “until the gap is understood”.",
-            ),
+            ("Every decision of version 2.2.0 is held (quarantine), since 25 Nov 2026, 02:40 UTC.",),
         ),
         ModelHealth("support-assistant", "observe", "Nothing decided yet.", "", ()),
     )

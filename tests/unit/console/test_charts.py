@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration.console import words
 from orchestration.console.charts import PLOT, Bar, Chart, Rate, over_time, rates, shifts, spark
-from orchestration.console.pages import answers, asking, silences, words
+from orchestration.console.pages import answers, asking, silences
 
 SVG = ElementTree.Element
 few = settings(max_examples=40, deadline=None)

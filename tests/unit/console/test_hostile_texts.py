@@ -103,8 +103,8 @@ def test_hostile_records_of_every_topic_stay_text_on_every_page(tmp_path: Path) 
     """The same from the other end: texts that come with decisions, triage, reviews, rulings, signals and safeguards."""
     found = night(tmp_path / "night", hostile=ALL)
     console = serve(
-        tmp_path, False, configuration=found.configuration, reading=found.base, records=found.content, feed=Feed(), accounts=False,
-        clock=lambda: NOW,
+        tmp_path, False, configuration=found.configuration, reading=found.base, records=found.content, feed=Feed(),
+        accounts=False, clock=lambda: NOW,
     )  # fmt: skip
     console.parts.accounts.add("ana", PASSWORD)
     paths = (

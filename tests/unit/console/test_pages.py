@@ -20,7 +20,8 @@ from tests.unit.console.served import PASSWORD, Served, serve, sign_in
 
 PATHS = (
     "/", "/?whose=mine", "/?whose=done", "/?status=triggered&model=credit-limit&severity=error", f"/incidents/{GAP}",
-    f"/incidents/{PAST}", f"/incidents/{DRIFT}", f"/incidents/{PROMPTS}", "/decisions/gim.decisions/0/18204", "/decisions/gim.decisions/0/200",
+    f"/incidents/{PAST}", f"/incidents/{DRIFT}", f"/incidents/{PROMPTS}", "/decisions/gim.decisions/0/18204",
+    "/decisions/gim.decisions/0/200",
     "/models", "/live", "/policies", "/people", "/silences", "/evidence", "/stats", "/stats?days=7", "/blind", "/account",
 )  # fmt: skip
 URL = "http://localhost:8088"

@@ -264,7 +264,11 @@ def cause_words(cause: str) -> str:
 
 
 def pretty(value: Any) -> str:
-    """A value of a decision as text: no quotes around words, no exponents for people's money."""
+    """A value of a decision as text: no quotes around words, no exponents for people's money.
+
+    >>> pretty(18412.5), pretty(20000), pretty(0.31), pretty(True), pretty({"a": [1]}), pretty(1e-7)
+    ('18,412.5', '20,000', '0.31', 'yes', '{"a": [1]}', '1e-07')
+    """
     if value is None:
         return "not given"
     if isinstance(value, bool):
@@ -272,7 +276,9 @@ def pretty(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+        if abs(value) >= 1e15 or (value != 0 and abs(value) < 1e-4):
+            return f"{value:.6g}"
+        return f"{value:,.4f}".rstrip("0").rstrip(".") if value != int(value) else f"{value:,.0f}"
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
@@ -308,6 +314,15 @@ def left(context: Context, ms: int | None) -> Markup:
     if away < 0:
         return _time(ms, f"{duration(-away)} overdue", "deadline past")
     return _time(ms, f"{duration(away)} left", "deadline soon" if away < SOON else "deadline")
+
+
+def breaks(text: str) -> Markup:
+    """A long name that may break after its slashes, and nowhere else if that is enough.
+
+    >>> str(breaks("rule lending/large<b>"))
+    'rule lending/<wbr>large&lt;b&gt;'
+    """
+    return Markup("/<wbr>").join(escape(part) for part in text.split("/"))
 
 
 def path(url: str) -> str:
@@ -348,6 +363,7 @@ def _looked_up(words: Mapping[str, str]) -> Callable[[str], str]:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    "breaks": breaks,
     "count": count,
     "duration": duration,
     "effect_words": _looked_up(EFFECTS),
