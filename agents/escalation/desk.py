@@ -215,7 +215,7 @@ class Desk:
             severity or live.data.severity,
             self.now_ms,
             {**load, **mine} if mine else load,
-            self.state.dead,
+            self.state.resting(),
             self.state.overrides,
         )
 
@@ -229,7 +229,7 @@ class Desk:
         told = Told()
         for channel, people in live.reached.items():
             declared = self.desks.declared.channels.get(channel)
-            if declared is not None and declared.kind in kinds and channel not in self.state.dead:
+            if declared is not None and declared.kind in kinds and channel not in self.state.resting():
                 told.messages[channel] = dict.fromkeys(people)
         return told
 

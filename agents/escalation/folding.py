@@ -30,13 +30,15 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     if live is not None and data.dedup_key not in live.data.keys and len(live.data.keys) >= MOST_KEYS:
         live = None
     if cause.cause.startswith("channel/"):
-        desk.state.dead.setdefault(_channel(event), "")  # before anybody is told of it: not by this one
+        desk.state.bury(
+            _channel(event), desk.state.dead.get(_channel(event), "")
+        )  # before anybody is told of it: not by this one
     if live is None:
         live = _open(desk, event, cause, group, at_ms)
     else:
         _grow(desk, live, event, cause, at_ms)
     if cause.cause.startswith("channel/"):
-        desk.state.dead[_channel(event)] = live.data.incident
+        desk.state.bury(_channel(event), live.data.incident)
     if cause.cause.startswith(("channel/", "contact/")):
         _lost(desk, live, event, only_these=cause.cause.startswith("contact/"))
     timing.plan(desk, live)

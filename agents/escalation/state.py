@@ -25,6 +25,8 @@ CLOSED_MS = 400 * DAY_MS
 """So long its id, group and end are remembered: `previous` names it, and a late answer is told so."""
 ANSWERED_MS = 400 * DAY_MS
 """So long the marks of reviews are: one that comes again is a repetition."""
+REST_MS = 600_000
+"""So long nobody is told by a channel that did not deliver; then it is tried again, also where nobody has looked at it."""
 SWEEP_MS = 3_600_000
 BUCKETS = 64
 SLICE = 300_000
@@ -77,6 +79,8 @@ class State:
     """By team, in the order in which they were accepted."""
     dead: dict[str, str] = field(default_factory=dict)
     """Channel → the open incident that says it is dead."""
+    dead_ms: dict[str, int] = field(default_factory=dict)
+    """Channel → when that was said last."""
     reviews: dict[str, int] = field(default_factory=dict)
     """Mark of a review that was really signed by whom it names (`case.mark_of`) → when it came."""
     sequence: dict[str, int] = field(default_factory=dict)
@@ -167,6 +171,14 @@ class State:
             team: kept for team, those in self.overrides.items() if (kept := [one for one in those if one.end_ms > now])
         }
 
+    def bury(self, channel: str, incident: str) -> None:
+        """Note that a channel does not deliver now."""
+        self.dead[channel], self.dead_ms[channel] = incident, self.now_ms
+
+    def resting(self) -> frozenset[str]:
+        """Channels that nobody is told by: dead ones, until they are tried again REST_MS after they last failed."""
+        return frozenset(one for one in self.dead if self.now_ms - self.dead_ms.get(one, self.now_ms) < REST_MS)
+
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
     def head(self) -> dict[str, Any]:
@@ -180,6 +192,7 @@ class State:
                 team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()
             },
             "dead": dict(self.dead),
+            "dead_ms": dict(self.dead_ms),
             "opened": self.opened,
             "swept_ms": self.swept_ms,
         }
@@ -231,6 +244,7 @@ class State:
         for team, those in head.get("overrides", {}).items():
             state.overrides[team] = [OverrideData.model_validate(one) for one in those]
         state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
+        state.dead_ms = dict(head.get("dead_ms", {}))
         state.swept_ms = head.get("swept_ms", 0)
         for part, content in _joined(parts, state.slices):
             kind = part.partition("/")[0]
