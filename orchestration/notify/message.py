@@ -90,7 +90,7 @@ class Message:
     @property
     def link(self) -> str | None:
         """The page on the console, where its address is declared; an incident's by a link that expires."""
-        if not self.console_url:
+        if not self.console_url or not self.console_url.startswith(("https://", "http://")):
             return None
         if self.links is not None and self.data.path == f"/incidents/{self.data.incident}":
             path = make(self.links, self.data.incident, self.recorded_ms + LASTS_MS)  # the same at every attempt

@@ -72,6 +72,7 @@ def test_the_only_link_is_ours() -> None:
         assert text.isprintable()
     assert hostile.link == "https://console.bank.example/incidents/%22%3E%3Cscript%3E?a=1%20b"
     assert message(console=None).link is None
+    assert message(console="javascript:alert(1)//").link is None
 
 
 # -- Slack -------------------------------------------------------------------------------------------------------------
