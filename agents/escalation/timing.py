@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from agents.escalation.declared import Chain, Step
-from agents.escalation.desk import Desk
+from agents.escalation.desk import LATE_MS, Desk
 from agents.escalation.incidents import Live
 from agents.escalation.messages import lasting, listed
 from agents.escalation.telling import Told, tell
 from agents.events import Effect
 from agents.people_events import Change, Resolution, RulingData, Status
 
+GRACE_MS = 2_000
+"""So long after a deadline answers that were given before it are still read: topics reach a lane in any order."""
 GROWTH_MS = 5_000
 """An incident whose counts alone change is written at most so often."""
 
@@ -31,7 +33,7 @@ def following(desk: Desk, live: Live) -> tuple[int, str] | None:
     data, chain = live.data, desk.chain(live)
     if live.open:
         if data.deadline_ms is not None:
-            found.append((data.deadline_ms, "deadline"))
+            found.append((data.deadline_ms + GRACE_MS, "deadline"))
         if data.statutory_ms is not None and not live.warned:
             found.append((data.statutory_ms - _ms(chain.warn_before), "warning"))
         if data.statutory_ms is not None and not live.lapsed:
@@ -73,7 +75,7 @@ def fire(desk: Desk, live: Live, what: str, due_ms: int) -> None:
     if what == "growth":
         desk.write(live, "grew", said=grown(live))
     elif what == "deadline":
-        deadline(desk, live, due_ms)
+        deadline(desk, live, due_ms - GRACE_MS)
     elif what == "warning":
         live.warned = True
         restart(desk, live)
@@ -207,7 +209,7 @@ def deadline(desk: Desk, live: Live, due_ms: int) -> None:
             keys=data.keys,
             through=data.through,
             reason=f"no answer by the deadline; the chain {data.chain} says {chain.at_deadline}",
-            late_ms=late,
+            late_ms=late if late > LATE_MS else 0,
         ),
     )
     what = "released" if effect is Effect.ALLOW else "withheld"
