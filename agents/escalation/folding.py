@@ -30,9 +30,8 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     if live is not None and data.dedup_key not in live.data.keys and len(live.data.keys) >= MOST_KEYS:
         live = None
     if cause.cause.startswith("channel/"):
-        desk.state.bury(
-            _channel(event), desk.state.dead.get(_channel(event), "")
-        )  # before anybody is told of it: not by this one
+        # Before anybody is told of it: not by this one.
+        desk.state.bury(_channel(event), desk.state.dead.get(_channel(event), ""))
     if live is None:
         live = _open(desk, event, cause, group, at_ms)
     else:
