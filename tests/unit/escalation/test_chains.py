@@ -420,9 +420,8 @@ def test_a_silence_that_is_taken_back_ends_at_once() -> None:
 
 def test_what_is_silenced_expires_all_the_same() -> None:
     lane = Lane(declared(**chain(deadline="1h", at_deadline="withhold")))
-    lane.answer("bob", "silence", **silence(START, START + 9 * HOUR, model="credit", team="credit")).flags(flag()).wait(
-        3600
-    )
+    lane.answer("bob", "silence", **silence(START, START + 9 * HOUR, model="credit", team="credit"))
+    lane.flags(flag()).wait(3602)
     assert len(lane.rulings) == 1
     assert lane.told == []
 
