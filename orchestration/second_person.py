@@ -95,6 +95,10 @@ def kept(settings: Settings, digest: str) -> Configuration:
             f"the proposed document {digest[:19]} is not in {settings.store_url}; "
             "set GOVERN_STORE to the store that its author used"
         ) from error
+    except OSError as error:
+        raise Misconfigured(
+            f"the proposed document {digest[:19]} cannot be read from {settings.store_url}: {error}"
+        ) from error
     except (ValueError, ValidationError) as error:
         raise Misconfigured(
             f"the proposed document {digest[:19]} cannot be read; it has to be proposed again"

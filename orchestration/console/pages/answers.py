@@ -38,7 +38,11 @@ def form_of(
     action, hidden = f"/incidents/{incident.incident}/answer", (("ticket", ticket),)
     if incident.proposal is not None:
         buttons = (
-            Button("approve", "Approve the change", "it takes effect, with your name beside the author's"),
+            Button(
+                "approve",
+                "Approve the change",
+                f"govern config approve {incident.incident} then puts it in force, with both names",
+            ),
             Button("reject", "Reject it", "nothing changes"),
         )
         return Form(action, hidden, buttons, "a change that needs a second person")

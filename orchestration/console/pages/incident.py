@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -12,7 +13,8 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import Position
-from agents.people_events import FactData, TriageData
+from agents.people_events import FactData, Proposal, TriageData
+from orchestration import second_person
 from orchestration.console.answering import page_ticket, seen
 from orchestration.console.pages.answers import acts_of, cannot, form_of
 from orchestration.console.pages.asking import database, decision_url, name_of, names_of, place_words, with_query
@@ -27,6 +29,7 @@ from orchestration.console.words import ADVICE, CAUSES, RESOLUTIONS, cause_words
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Incident, Ruled, incident
+from orchestration.settings import Settings
 
 SIZE = 10
 SOURCES = {
@@ -57,6 +60,9 @@ async def page(request: Request) -> Response:
     opened = await seen(request, found.data.incident)
     after = parse_place(request.query_params.get("after", ""))
     view = await run_in_threadpool(made, base, found, viewer, parts.configuration(), ticket, opened, after)
+    if found.data.proposal is not None:
+        what = await run_in_threadpool(_proposed, parts.settings, parts.configuration(), found.data.proposal)
+        view = replace(view, proposal=what)
     return render(request, "incident.html", view=view)
 
 
@@ -96,6 +102,17 @@ def made(
         ),
         later=next((one.id for one in found.later if viewer.sees(one.team, one.teams)), None),
     )
+
+
+def _proposed(settings: Settings, configuration: Configuration | None, proposal: Proposal) -> str:
+    """What a proposal changes: its author's words, and what its document says."""
+    if proposal.kind != second_person.KIND:
+        return proposal.text
+    try:
+        lines = second_person.changes(settings, configuration, proposal.digest)
+    except Misconfigured as error:
+        lines = [f"What exactly cannot be shown: {error}"]
+    return "\n".join([proposal.text, "", *lines])
 
 
 def _found(base: Database, name: str) -> Incident | None:
