@@ -24,6 +24,7 @@ from agents.configuration import Configuration
 from agents.errors import GovernanceError, Misconfigured, NotReady
 from agents.events import ConfigurationEvent, SnapshotData, Verdict
 from agents.policy.agent import PolicyAgent
+from agents.policy.edits import taken_at_its_word
 from agents.policy.standing import TOPICS, Standing
 from agents.records import Plain, Record, collect
 from agents.timestamps import milliseconds
@@ -102,7 +103,9 @@ def reexecute(
     standing = _scored(_standing(store, prefix, recorded), find)
     remarks: dict[str, str] = {}  # a field that cannot be compared, or a name -> why
     committer = _committer(committer, recorded, remarks)
-    agent = PolicyAgent(prefix, verdict.topic, verdict.partition, committer, standing.configuration, value_limit)
+    sealed = taken_at_its_word if COMMITMENT in remarks else None  # without the salt key nothing can be checked
+    place = (verdict.topic, verdict.partition)
+    agent = PolicyAgent(prefix, *place, committer, standing.configuration, value_limit, sealed)
     _resume(agent, trail, index, decision, archive, _window_from(store, prefix, trail, index, standing), remarks)
     key, value, headers = collect(agent.decide([decision], standing))[f"{prefix}.verdicts", verdict.partition][0]
     again = Plain(leaf.topic, leaf.partition, leaf.offset, leaf.timestamp, key, value, headers)

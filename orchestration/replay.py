@@ -27,6 +27,7 @@ from agents.events import STRICTNESS, SignalData
 from agents.monitor.profiles import Profile
 from agents.policy.agent import PolicyAgent
 from agents.policy.anomalies import Known
+from agents.policy.edits import taken_at_its_word
 from agents.policy.flags import SAMPLE
 from agents.policy.rules import compiled
 from agents.policy.standing import Standing
@@ -173,7 +174,7 @@ class Judge:
     def __init__(
         self, configuration: Configuration, monitors: FileMonitors | None = None, anomalies: Known | None = None
     ) -> None:
-        self.agent = PolicyAgent(PREFIX, TOPIC, PARTITION, SALT, configuration)
+        self.agent = PolicyAgent(PREFIX, TOPIC, PARTITION, SALT, configuration, sealed=taken_at_its_word)
         self.monitors = monitors
         self._standing = Standing.of(configuration, anomalies)
         self.digest = self._standing.digest

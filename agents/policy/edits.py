@@ -63,14 +63,8 @@ class Seal:
 
         Raises Malformed where it has any other header of ours, or one that is not of this deployment's making.
         """
-        ours = [header for header in record.headers if header[0].lower().startswith(OWN_HEADERS)]
-        if len(ours) != 1 or ours[0][0] != HEADER:
-            raise Malformed(f"a producer's record must not have headers that start with `{OWN_HEADERS}`", "own-header")
-        try:
-            said = _decode(ours[0][1] or b"")
-        except FAILURES:
-            raise Malformed(f"the header `{HEADER}` cannot be read", "forged-edit") from None
-        others = [header for header in record.headers if header is not ours[0]]
+        own, said = _said(record)
+        others = [header for header in record.headers if header is not own]
         value = record.value or b""
         mac = self._mac(record.topic, record.partition, said.ruling, said.rules, record.key, others, value)
         if not hmac.compare_digest(mac.encode(), said.mac.encode()):
@@ -86,6 +80,22 @@ class Seal:
         said = json.dumps([topic, partition, ruling, list(rules)], separators=(",", ":"), ensure_ascii=False)
         signed = _VERSION + hashlib.sha256(said.encode()).digest() + canonical(key, headers, value)
         return hmac.new(self.key, signed, hashlib.sha256).hexdigest()
+
+
+def taken_at_its_word(record: Record) -> tuple[str, ...]:
+    """The same without the secret, for a replay: the seal was checked when the record was judged."""
+    return _said(record)[1].rules
+
+
+def _said(record: Record) -> tuple[Header, _Sealed]:
+    """The one header of ours that a record may have; raises Malformed where it has another, or more."""
+    ours = [header for header in record.headers if header[0].lower().startswith(OWN_HEADERS)]
+    if len(ours) != 1 or ours[0][0] != HEADER:
+        raise Malformed(f"a producer's record must not have headers that start with `{OWN_HEADERS}`", "own-header")
+    try:
+        return ours[0], _decode(ours[0][1] or b"")
+    except FAILURES:
+        raise Malformed(f"the header `{HEADER}` cannot be read", "forged-edit") from None
 
 
 @dataclass(frozen=True, slots=True)

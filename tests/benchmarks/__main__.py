@@ -4,8 +4,8 @@ Absolute figures depend on the machine; ratios of one run are what docs/performa
 500,000 messages first. Every repetition writes to topics of its own; the variants take turns.
 
 `make bench` runs all of it. What needs no broker stands alone, too: python -m tests.benchmarks.bench_decode, …bench_rules,
-…bench_merkle, …bench_monitors, …bench_models, …bench_tables, …bench_join. Not part of it are bench_inputs, bench_release and onset,
-minutes each on a broker of their own, and the comparison with other tools (`make compare`).
+…bench_merkle, …bench_monitors, …bench_models, …bench_tables, …bench_join. Not part of it are bench_inputs,
+bench_release and onset, minutes each on a broker of their own, and the comparison with other tools (`make compare`).
 """
 
 from __future__ import annotations
