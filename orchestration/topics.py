@@ -237,6 +237,9 @@ def grants(settings: Settings, configuration: Configuration | None = None) -> li
             found += [
                 Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)
             ]
+        if agent == "release" and configuration is not None:  # amended decisions go where the originals stood
+            own = [one.topic for model in configuration.models.values() for one in model.callers.values() if one.topic]
+            found += [Grant(agent, "topic", name, False, ("Write", "Describe")) for name in dict.fromkeys(own)]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.configuration import Configuration
 from orchestration.settings import DAY_MS, Settings
 from orchestration.topics import LANES, OWN_GROUP, SEVERAL, TOPICS, grants, plan
 
@@ -70,3 +71,10 @@ def test_a_lane_with_several_inputs_reads_its_manifests_and_the_time(agent: str)
 
 def test_nobody_writes_what_nobody_reads() -> None:
     assert [one.name for one in TOPICS if not one.readers or not one.writers] == []
+
+
+def test_amended_decisions_may_be_written_where_the_originals_stood() -> None:
+    model = {"callers": {"portal": {"topic": "portal.decisions"}}}
+    found = grants(Settings(prefix="t"), Configuration.model_validate({"models": {"loan": model}}))
+    writes = {one.name for one in found if one.agent == "release" and one.resource == "topic" and "Write" in one.operations}
+    assert writes >= {"t.decisions", "portal.decisions", "t.held", "t.released", "t.withheld", "t.verdicts"}
