@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def console(
         serve,
     )  # templates, database and server: 0.5 s that --help need not wait for
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("governance").setLevel(logging.INFO)
     try:
         asyncio.run(serve(settings, lambda line: out.print(line, markup=False)))
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agents.errors import Retryable
 from orchestration.console.forms import ours, read_form, token_before, token_fits
 from orchestration.console.hosts import Hosts, listed
 from orchestration.console.parts import Parts, parts_of
@@ -54,6 +55,9 @@ class Access:
             response: Response = render(
                 request, "error.html", status=refused.status_code, title="Not done", text=refused.detail
             )
+            return await response(scope, receive, send)
+        except Retryable as error:
+            response = render(request, "error.html", status=503, title="Not now", text=str(error))
             return await response(scope, receive, send)
         except Turned as turned:
             return await turned.response(scope, receive, send)

@@ -152,14 +152,11 @@ class Accounts:
         """
         account, place = _account(person), f"address:{address}"
         with self._database.begin() as connection:
-            barred = self._wait(connection, place)
+            barred = self._count(connection, place, FREE["address"])
             if barred > 0:
                 return Attempt(None, -(-barred // 1000))
-            locked = self._wait(connection, account) > 0
+            locked = self._count(connection, account, FREE["account"]) > 0
             row = connection.execute(select(accounts).where(accounts.c.person == person)).one_or_none()
-            self._count(connection, place, FREE["address"])
-            if not locked:
-                self._count(connection, account, FREE["account"])
         usable = row is not None and not row.disabled and not locked
         right = self._matches(row.hash if row is not None and usable else self._nobody, password[: LONGEST + 1])
         if row is None or not usable or not right:
@@ -191,22 +188,27 @@ class Accounts:
         if not changed.rowcount:
             raise Misconfigured(f"{person} has no account; make one: govern user add {person}")
 
-    def _wait(self, connection: Connection, subject: str) -> int:
-        """How many ms are left; 0 or less: none."""
-        found = connection.scalar(select(attempts.c.until_ms).where(attempts.c.subject == subject))
-        return int(found or 0) - self._clock()
+    def _count(self, connection: Connection, subject: str, free: int) -> int:
+        """Count a failure, unless its subject must wait; returns how many ms it must, 0 where it was counted.
 
-    def _count(self, connection: Connection, subject: str, free: int) -> None:
+        The row is locked until the transaction ends, so of many tries at the same time each sees the one before.
+        """
         now = self._clock()
-        row = connection.execute(select(attempts).where(attempts.c.subject == subject).with_for_update()).one_or_none()
-        failures = (row.failures if row is not None and row.last_ms > now - FORGET_MS else 0) + 1
+        try:
+            with connection.begin_nested():
+                new = {"subject": subject, "failures": 0, "last_ms": now, "until_ms": 0}
+                connection.execute(insert(attempts).values(new))
+        except IntegrityError:
+            pass  # it failed before
+        row = connection.execute(select(attempts).where(attempts.c.subject == subject).with_for_update()).one()
+        if row.until_ms > now:
+            return int(row.until_ms - now)
+        failures = (row.failures if row.last_ms > now - FORGET_MS else 0) + 1
         over = failures - free
         wait = min(LONGEST_MS, FIRST_MS * 2 ** min(over, 16)) if over >= 0 else 0
         values = {"failures": failures, "last_ms": now, "until_ms": now + wait}
-        if row is None:
-            connection.execute(insert(attempts).values(subject=subject, **values))
-        else:
-            connection.execute(update(attempts).where(attempts.c.subject == subject).values(values))
+        connection.execute(update(attempts).where(attempts.c.subject == subject).values(values))
+        return 0
 
 
 def _account(person: str) -> str:

@@ -60,7 +60,7 @@ from orchestration.settings import Settings
 
 __all__ = ["Parts", "make_app", "opened", "page_ticket", "parts_of", "redact", "render", "visible"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("governance.console")
 
 
 def make_app(settings: Settings, parts: Parts, routes: Sequence[BaseRoute] | None = None) -> Starlette:

@@ -33,9 +33,17 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.schema import CreateSchema
 
-from agents.errors import Misconfigured
+from agents.errors import Misconfigured, Retryable
 from orchestration.settings import Settings
 
 VERSION = "1"
@@ -108,23 +116,28 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         try:
-            META.create_all(engine)
+            with self.begin() as connection:
+                schema = connection.get_execution_options().get("schema_translate_map", {}).get(None)
+                if schema is not None:
+                    connection.execute(CreateSchema(schema, if_not_exists=True))
+                META.create_all(connection)
             self._check()
-        except DBAPIError as error:
+        except (DBAPIError, Retryable) as error:
             raise Misconfigured(
-                f"cannot use the database of accounts {engine.url.render_as_string()} ({error.orig}); check GOVERN_ACCOUNTS"
+                f"cannot use the database of accounts {engine.url.render_as_string()} "
+                f"({getattr(error, 'orig', error)}); check GOVERN_ACCOUNTS"
             ) from error
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction that may write; on SQLite one at a time, so what it has read stands until it ends."""
-        with self.engine.execution_options(writes=True).begin() as connection:
+        with _answering(self.engine), self.engine.execution_options(writes=True).begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One transaction that only reads."""
-        with self.engine.begin() as connection:
+        with _answering(self.engine), self.engine.begin() as connection:
             yield connection
 
     def secret(self, name: str) -> bytes:
@@ -165,6 +178,15 @@ class Database:
             pass  # another process was first, and its value counts
 
 
+@contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    """Raises Retryable where the database does not answer; a row that is there already stays an IntegrityError."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Retryable(f"the database of accounts does not answer ({error.orig}); see GOVERN_ACCOUNTS") from error
+
+
 def open_database(settings: Settings) -> Database:
     """The database that the settings name, made where it is not there. Raises Misconfigured with the mend."""
     given = settings.accounts.get_secret_value()
@@ -174,7 +196,10 @@ def open_database(settings: Settings) -> Database:
         url = make_url(given)
         if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
             return Database(_sqlite(Path(str(url.database))))
-        return Database(create_engine(url, pool_pre_ping=True))
+        own = {
+            "schema_translate_map": {None: f"console-{settings.prefix}"}
+        }  # one database may serve several deployments
+        return Database(create_engine(url, pool_pre_ping=True, execution_options=own))
     except (ArgumentError, NoSuchModuleError) as error:
         raise Misconfigured(
             "GOVERN_ACCOUNTS is no database URL; for example postgresql+pg8000://user:password@host/name"

@@ -18,7 +18,7 @@ from agents.events import ConfigurationEvent
 from orchestration.kafka import Broker, close, sort_error
 from orchestration.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("governance.console")
 KEY = b"current"
 PAUSE_S = 1.0
 

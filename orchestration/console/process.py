@@ -74,7 +74,7 @@ def start(settings: Settings, report: Report = lambda line: None) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_environment(settings)},
+            env={**os.environ, **environment(settings)},
             start_new_session=True,
         )
     _started.append(keeper)
@@ -135,7 +135,7 @@ def _keeper_file(settings: Settings) -> Path:
     return settings.data_dir.absolute() / "console" / "keeper.json"
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
+def environment(settings: Settings) -> Mapping[str, str]:
     """The settings as they are here, so that the console means the same by them wherever it starts."""
     here = {name: getattr(settings, name) for name in type(settings).model_fields}
     plain = {name: getattr(value, "get_secret_value", lambda value=value: value)() for name, value in here.items()}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,11 +101,12 @@ async def _serve(parts: Parts, listener: socket.socket, url: str, projecting: as
         ssl_keyfile=str(key) if key else None,
     )
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
     note = listening_file(settings)
     note.parent.mkdir(parents=True, exist_ok=True)
     mine = {"pid": os.getpid(), "created": psutil.Process().create_time(), "url": url}
     note.write_text(json.dumps(mine))
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises it again once it has ended
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await asyncio.wait({serving, projecting}, return_when=asyncio.FIRST_COMPLETED)
         if projecting.done():  # a fault that somebody must mend: pages would only grow old
@@ -124,6 +127,15 @@ def _noted(note: Path) -> int | None:
 
 
 def _check_encryption(settings: Settings, host: str, parts: Parts) -> None:
+    if settings.console_tls_cert is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                settings.console_tls_cert, settings.console_tls_key
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured(
+                f"cannot use the console's certificate ({error}); check GOVERN_CONSOLE_TLS_CERT and GOVERN_CONSOLE_TLS_KEY"
+            ) from error
     configuration = parts.configuration()
     public = (configuration.escalation.console_url or "") if configuration is not None else ""
     known = settings.console_tls_cert is not None or settings.console_hosts or public.startswith("https://")

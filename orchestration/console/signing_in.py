@@ -5,6 +5,8 @@ The session that a browser brings to the sign-in is ended and a new one begun: a
 
 from __future__ import annotations
 
+import logging
+
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +22,7 @@ from orchestration.console.rendering import render, viewer_at
 from orchestration.console.sessions import COOKIE, LONGEST_MS, Method, Session
 from orchestration.console.standing import no_way_in
 
+log = logging.getLogger("governance.console")
 REFUSED = (
     "That did not work: the name or the password is wrong, the account is disabled, or there were too many tries. "
     "After some tries in a row each further one costs a wait of up to 15 minutes."
@@ -44,10 +47,12 @@ async def sign_in(request: Request) -> Response:
     address = client_address(request, parts.settings)
     attempt = await run_in_threadpool(parts.accounts.check, person, str(passwords[0]), address)
     if attempt.wait_s:
+        log.warning("sign-in refused: too many tries from %s", address)
         response = await _form(request, onward, f"Too many tries from here: wait {attempt.wait_s} s.", 429)
         response.headers["retry-after"] = str(attempt.wait_s)
         return response
     if attempt.person is None:
+        log.warning("sign-in refused: %s, from %s", _named(parts, person), address)
         return await _form(request, onward, REFUSED, 401)
     return await begin(request, attempt.person, "password", onward)
 
@@ -59,6 +64,7 @@ async def begin(request: Request, person: str, method: Method, onward: str) -> R
     if old is not None:
         await run_in_threadpool(parts.sessions.end, old.digest)
     value, _session = await run_in_threadpool(parts.sessions.start, person, method)
+    log.info("%s signed in (%s) from %s", person, method, client_address(request, parts.settings))
     response = RedirectResponse(onward, 303)
     response.headers.append("set-cookie", cookie(COOKIE, value, LONGEST_MS // 1000))
     response.headers.append("set-cookie", cookie(BEFORE_COOKIE, "", 0))
@@ -70,6 +76,7 @@ async def sign_out(request: Request) -> Response:
     parts, session = parts_of(request), request.state.session
     if session is not None:
         await run_in_threadpool(parts.sessions.end, session.digest)
+        log.info("%s signed out", session.person)
     response = RedirectResponse("/sign-in", 303)
     response.headers.append("set-cookie", cookie(COOKIE, "", 0))
     return response
@@ -97,7 +104,15 @@ async def change_password(request: Request) -> Response:
         await run_in_threadpool(parts.accounts.set_password, viewer.person, new)
     except Misconfigured as error:
         return _account(request, str(error), 400)
+    log.info("%s changed the password", viewer.person)
     return await begin(request, viewer.person, "password", "/account?changed=1")
+
+
+def _named(parts: Parts, person: str) -> str:
+    """A name for the log; what nobody declares may be a password that was typed in the wrong field."""
+    configuration = parts.configuration()
+    declared = configuration.escalation.people if configuration is not None else {}
+    return person if person in declared else "somebody unknown"
 
 
 def _account(request: Request, problem: str = "", status: int = 200) -> Response:

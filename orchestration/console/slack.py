@@ -18,7 +18,7 @@ from orchestration.console.parts import parts_of
 from orchestration.console.standing import read_only
 from orchestration.notify.slack_answers import NotFromSlack, answer_of
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("governance.console")
 
 
 async def interactive(request: Request) -> Response:

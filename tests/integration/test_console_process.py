@@ -48,7 +48,7 @@ def kept(settings: Settings) -> Iterator[Settings]:
 
 
 def govern(settings: Settings, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | dict(process._environment(settings))
+    environment = os.environ | dict(process.environment(settings))
     return subprocess.run([*GOVERN, *words], env=environment, input=stdin, capture_output=True, text=True, timeout=120)
 
 
@@ -86,7 +86,7 @@ def test_a_port_that_is_taken_is_a_clear_error(settings: Settings) -> None:
 
 
 def test_without_an_account_it_listens_on_loopback_whatever_was_asked_for(settings: Settings) -> None:
-    environment = os.environ | dict(process._environment(settings))
+    environment = os.environ | dict(process.environment(settings))
     console = subprocess.Popen(
         [*GOVERN, "console", "--host", "0.0.0.0"], env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import select
 
 from agents.errors import Misconfigured
 from orchestration.console.accounts import Accounts, weakness
-from orchestration.console.database import Database, open_database
+from orchestration.console.database import Database, attempts, open_database
 from orchestration.console.sessions import IDLE_MS, LONGEST_MS, Sessions
+from orchestration.console.tickets import About, Tickets
 from orchestration.settings import Settings
+from tests.postgres_cluster import postgres
 from tests.unit.console.served import PASSWORD, QUICK, configuration, serve, sign_in, signed_in
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return open_database(Settings(_env_file=None, data_dir=tmp_path))
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    prefix = f"t{secrets.token_hex(4)}"
+    found = open_database(Settings(_env_file=None, prefix=prefix, data_dir=tmp_path, accounts=url))
+    yield found
+    found.engine.dispose()
 
 
 async def test_a_person_signs_in_and_the_cookie_is_out_of_reach_of_scripts_and_other_sites(tmp_path: Path) -> None:
@@ -181,7 +197,51 @@ def test_an_unknown_name_a_disabled_account_and_a_wrong_password_take_the_same_t
     assert statistics.median(took["nobody"]) > 0.002, "a hash was computed for a name that does not exist"
 
 
-def test_what_is_stored_is_argon2id_and_no_session_id(database: Database) -> None:
+def test_tries_at_the_same_time_are_as_many_as_one_after_the_other(database: Database) -> None:
+    accounts = Accounts(database, lambda: 0, QUICK)
+    accounts.add("dana", PASSWORD)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: accounts.check("dana", f"guess {number}", "a"), range(16)))
+    with database.reading() as connection:
+        counted = dict(connection.execute(select(attempts.c.subject, attempts.c.failures)).tuples().all())
+    assert sorted(counted.values()) == [5, 16], "the account was locked by the fifth, the address counts them all"
+    assert accounts.check("dana", PASSWORD, "b").person is None
+
+
+def test_a_ticket_is_claimed_once_by_however_many_at_the_same_time(database: Database) -> None:
+    tickets = Tickets(database, lambda: 0)
+    value = tickets.issue("s", About(incident="i"))
+    ticket = tickets.find("s", value)
+    assert ticket is not None
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: tickets.claim(ticket, {}), range(8)))
+    assert sum(claimed) == 1
+    assert tickets.find("other", value) is None
+
+
+def test_several_deployments_in_one_database_know_nothing_of_each_other(postgres_url: str, tmp_path: Path) -> None:
+    made = [
+        open_database(Settings(_env_file=None, prefix=prefix, data_dir=tmp_path, accounts=postgres_url))
+        for prefix in ("bank-a", "bank-b")
+    ]
+    Accounts(made[0], lambda: 0, QUICK).add("dana", PASSWORD)
+    assert not Accounts(made[1], lambda: 0, QUICK).exist()
+    assert made[0].secret("forms") != made[1].secret("forms")
+    for one in made:
+        one.engine.dispose()
+
+
+def test_a_database_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    away = Settings(_env_file=None, data_dir=tmp_path, accounts="postgresql+pg8000://u:secret@127.0.0.1:1/x")
+    with pytest.raises(Misconfigured, match="cannot use the database of accounts") as told:
+        open_database(away)
+    assert "secret" not in str(told.value)
+    with pytest.raises(Misconfigured, match="GOVERN_ACCOUNTS is no database URL"):
+        open_database(Settings(_env_file=None, data_dir=tmp_path, accounts="nonsense"))
+
+
+def test_what_is_stored_is_argon2id_and_no_session_id(tmp_path: Path) -> None:
+    database = open_database(Settings(_env_file=None, data_dir=tmp_path))
     Accounts(database, lambda: 0).add("dana", PASSWORD)
     value, _ = Sessions(database, lambda: 0).start("dana", "password")
     path = Path(str(database.engine.url.database))
