@@ -122,3 +122,12 @@ def test_whoever_approves_is_shown_each_part_that_changes(name):
     document = {**before.document(), name: changed[name]}
     found = differences(before, Configuration.model_validate(document))
     assert [one for one in found if name.rstrip("s")[:5] in one.name], found
+
+
+def test_what_changes_is_told_from_the_document_and_nobodys_words(tmp_path: Path):
+    settings = Settings(prefix="gim", data_dir=tmp_path, keys_dir=tmp_path / "keys")
+    before, after = configuration(), configuration(bulk={"items": 5000})
+    digest = second_person.keep(settings, after)
+    told = second_person.changes(settings, before, digest)
+    assert told == ["~ escalation bulk: items", "    - 100", "    + 5000"]
+    assert second_person.changes(settings, after, digest) == ["nothing"]
