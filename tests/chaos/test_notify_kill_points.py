@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.kill_points import POINTS
 from tests.integration.monitored import deployment, running, until
-from tests.integration.test_notify_lane import _has, _run, configured, hook, lane, outcomes, post, told
+from tests.integration.notifying import configured, done, hook, lane, outcomes, post, run_until_killed, told
 from tests.receivers import http_receiver
 
 NEVER = ("noted", "decided")
@@ -29,11 +29,11 @@ async def test_killed_at_any_moment_no_message_is_lost_and_none_recorded_twice(b
             for incident in incidents[number * 3 : number * 3 + 3]:
                 await post(settings, broker, told(incident, 0, "hook"))
             try:
-                deaths += await asyncio.to_thread(_run, settings, f"notify/*@{point}#{visit}", 20) == -9
+                deaths += await asyncio.to_thread(run_until_killed, settings, f"notify/*@{point}#{visit}", 20) == -9
             except TimeoutError:
                 continue
         async with running(lane(settings)):
-            await until(lambda: _has(settings, len(incidents)), 60)
+            await until(lambda: done(settings, len(incidents)), 60)
             await asyncio.sleep(1)
     assert deaths >= len(VISITS) - 4, "most of these points were reached"
     arrived = Counter(one.headers["webhook-id"] for one in receiver.got)

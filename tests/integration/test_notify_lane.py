@@ -4,96 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from agents.configuration import Configuration
-from agents.people_events import Notification
 from orchestration import config_topic
-from orchestration.kafka import Broker
-from orchestration.local_kafka import LocalKafka
 from orchestration.notify.delivering import Patience
-from orchestration.notify_lane import NotifyLane
-from orchestration.settings import Settings
-from orchestration.work import LaneName, Pace
-from tests.integration.kafka_fixtures import flags_of, produce
+from tests.integration.kafka_fixtures import flags_of
 from tests.integration.monitored import deployment, lanes_of, running, until
+from tests.integration.notifying import (
+    configured,
+    deliveries,
+    done,
+    hook,
+    lane,
+    outcomes,
+    post,
+    retrying,
+    run_until_killed,
+    told,
+)
 from tests.receivers import Says, http_receiver
 from tests.unit.commands.world import typed
-
-QUICK = Patience(attempts=3, within_s=20, first_s=0.05, longest_s=0.1)
-RUN = """
-import asyncio
-from orchestration.bootstrap import make_lane
-from orchestration.settings import Settings
-from orchestration.work import LaneName
-settings = Settings()
-asyncio.run(make_lane(settings, LaneName(settings.prefix, "notify", settings.topic("notifications"), 0)).run())
-"""
-
-
-def configured(**channels: dict[str, Any]) -> Configuration:
-    """A configuration with these channels, console and one person."""
-    return Configuration.model_validate(
-        {
-            "models": {"credit": {}},
-            "escalation": {
-                "people": {"ann": {"name": "Ann", "contacts": dict.fromkeys(channels, "U0ANN")}},
-                "channels": channels,
-                "console_url": "https://console.bank.example",
-            },
-        }
-    )
-
-
-def hook(url: str, **more: Any) -> dict[str, Any]:
-    """A webhook channel on loopback."""
-    return {"kind": "webhook", "url": url, "secret": "hook", "allow_private": True, **more}
-
-
-def told(incident: str, number: int, channel: str, kind: str = "trigger", **more: Any) -> tuple[bytes, bytes]:
-    """A notification's key and value."""
-    data = {
-        "incident": incident,
-        "kind": kind,
-        "channel": channel,
-        "severity": "error",
-        "title": f"credit 2: decisions held ({incident})",
-        "lines": ["3 decisions wait for an answer"],
-        "path": f"/incidents/{incident}",
-        "dedup": incident,
-        **more,
-    }
-    event = Notification.model_validate(
-        {"id": f"{incident}/{number}/{channel}/0", "source": "/t/escalation", "data": data}
-    )
-    return event.id.encode(), event.model_dump_json(exclude_none=True).encode()
-
-
-async def post(settings: Settings, kafka: LocalKafka, *records: tuple[bytes, bytes]) -> None:
-    await produce(kafka, settings.topic("notifications"), records)
-
-
-async def deliveries(settings: Settings) -> list[dict[str, Any]]:
-    """The data of all deliveries, in the order of the topic."""
-    found = await Broker(settings).read_all(settings.topic("notifications"))
-    events = [json.loads(one.value) for one in found if one.value]
-    return [one["data"] for one in events if one["type"] == "governance.delivery.v1"]
-
-
-async def outcomes(settings: Settings) -> list[tuple[str, str]]:
-    """Notification and outcome of what is final."""
-    return [(one["notification"], one["outcome"]) for one in await deliveries(settings) if one["outcome"] != "retrying"]
-
-
-def lane(settings: Settings, patience: Patience = QUICK) -> NotifyLane:
-    name = LaneName(settings.prefix, "notify", settings.topic("notifications"), 0)
-    return NotifyLane(name, Broker(settings), Pace(1, 0, 300), lambda down: patience)
 
 
 async def test_a_message_is_sent_once_and_recorded_with_its_incident_s_key(broker, prefix, tmp_path, monkeypatch):
@@ -103,7 +33,7 @@ async def test_a_message_is_sent_once_and_recorded_with_its_incident_s_key(broke
         (made,) = lanes_of(settings, configured(), ["notify"])
         async with running(made):
             await post(settings, broker, told("7f29-k1mq", 0, "hook"))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
         async with running(lane(settings)):  # a second life finds nothing to do
             await asyncio.sleep(1)
     assert [one.document["data"]["dedup"] for one in receiver.got] == ["7f29-k1mq"]
@@ -120,15 +50,15 @@ async def test_killed_between_sending_and_recording_it_sends_again_under_the_sam
         settings = await deployment(broker, prefix, tmp_path, configured(hook=hook(receiver.url)))
         async with running(lane(settings)):
             await post(settings, broker, told("aaaa-0001", 0, "hook"))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
         await post(settings, broker, told("bbbb-0002", 0, "hook"))
         # 1: the opening's transaction commits past it; 2: that of its result, which is never begun.
-        died = await asyncio.to_thread(_run, settings, "notify/*@prepared#2")
+        died = await asyncio.to_thread(run_until_killed, settings, "notify/*@prepared#2")
         assert died == -9
         assert [one.document["data"]["incident"] for one in receiver.got] == ["aaaa-0001", "bbbb-0002"]
         assert [one for one, _outcome in await outcomes(settings)] == ["aaaa-0001/0/hook/0"]
         async with running(lane(settings)):
-            await until(lambda: _has(settings, 2))
+            await until(lambda: done(settings, 2))
             await asyncio.sleep(0.5)
     assert [one.headers["webhook-id"] for one in receiver.got] == [
         "aaaa-0001/0/hook/0",
@@ -147,11 +77,11 @@ async def test_after_kill_9_the_end_of_an_incident_is_told_where_its_beginning_m
         async with running(lane(settings)):
             await asyncio.sleep(0.3)
         await post(settings, broker, told("aaaa-0001", 0, "hook"))
-        assert await asyncio.to_thread(_run, settings, "notify/*@prepared#2") == -9
+        assert await asyncio.to_thread(run_until_killed, settings, "notify/*@prepared#2") == -9
         await post(settings, broker, told("aaaa-0001", 1, "hook", "resolve"), told("cccc-0003", 0, "hook"))
         await post(settings, broker, told("cccc-0003", 1, "hook", "resolve"))
         async with running(lane(settings)):
-            await until(lambda: _has(settings, 4))
+            await until(lambda: done(settings, 4))
     kinds = [(one.document["data"]["incident"], one.document["data"]["kind"]) for one in receiver.got]
     assert kinds == [("aaaa-0001", "trigger"), ("aaaa-0001", "resolve")], "of the other one nobody has heard"
     assert dict(await outcomes(settings)) == {
@@ -179,7 +109,7 @@ async def test_a_dead_channel_is_flagged_for_the_incident_and_delays_no_other(br
             )
             (got,) = await asyncio.to_thread(well.wait, 1)
             assert got.at - began < 3, "the hanging channel holds up nobody else"
-            await until(lambda: _has(settings, 2))
+            await until(lambda: done(settings, 2))
     assert dict(await outcomes(settings)) == {"aaaa-0001/0/gone/0": "failed", "aaaa-0001/0/well/0": "sent"}
     (flag,) = await flags_of(settings)
     assert flag["dedup_key"] == '["channel/gone",null,null,null]'
@@ -197,9 +127,9 @@ async def test_somebody_who_cannot_be_reached_is_flagged_and_the_channel_goes_on
         made = lane(settings)
         async with running(made):
             await post(settings, broker, told("aaaa-0001", 0, "chat", to=["ann"]))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
             await post(settings, broker, told("bbbb-0002", 0, "chat", to=["ann", "nobody"]))
-            await until(lambda: _has(settings, 2))
+            await until(lambda: done(settings, 2))
             assert made.status.detail == ""
     assert await outcomes(settings) == [("aaaa-0001/0/chat/0", "failed"), ("bbbb-0002/0/chat/0", "sent")]
     first, second = await flags_of(settings, 2)
@@ -216,9 +146,9 @@ async def test_a_mended_channel_is_used_by_what_is_being_tried(broker, prefix, t
         patient = Patience(attempts=100, within_s=60, first_s=0.1, longest_s=0.3)
         async with running(lane(settings, patient)):
             await post(settings, broker, told("aaaa-0001", 0, "hook"))
-            await until(lambda: _some(deliveries(settings), "retrying"))
+            await until(lambda: retrying(settings))
             await config_topic.apply(settings, configured(hook=hook(receiver.url)))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
     assert await outcomes(settings) == [("aaaa-0001/0/hook/0", "sent")]
     assert len(receiver.got) == 1
 
@@ -229,7 +159,7 @@ async def test_what_is_no_notification_is_flagged_and_holds_up_nothing(broker, p
         settings = await deployment(broker, prefix, tmp_path, configured(hook=hook(receiver.url)))
         async with running(lane(settings)):
             await post(settings, broker, (b"x", b'{"type":"governance.notification.v1"}'), told("aaaa-0001", 0, "hook"))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
     assert len(receiver.got) == 1
     assert [one["dedup_key"] for one in await flags_of(settings)] == ['["notify/malformed",null,null,null]']
 
@@ -242,33 +172,14 @@ async def test_slack_answers_stay_in_one_thread_over_a_restart(broker, prefix, t
         settings = await deployment(broker, prefix, tmp_path, configured(chat=chat))
         async with running(lane(settings)):
             await post(settings, broker, told("aaaa-0001", 0, "chat"))
-            await until(lambda: _has(settings, 1))
+            await until(lambda: done(settings, 1))
         async with running(lane(settings)):
             await post(
                 settings, broker, told("aaaa-0001", 1, "chat", "resolve"), told("bbbb-0002", 0, "chat", to=["ann"])
             )
-            await until(lambda: _has(settings, 3))
+            await until(lambda: done(settings, 3))
     sent = {(one.document["channel"], one.document.get("thread_ts")) for one in receiver.got}
     assert sent == {("#governance", None), ("#governance", "1503435956.000247"), ("U0ANN", None)}
-
-
-def _run(settings: Settings, kill: str, within_s: float = 60) -> int:
-    """The lane in a process of its own, until it is killed: its exit status. Raises TimeoutError where it lives too long."""
-    environment = {
-        **os.environ,
-        "GOVERN_KILL": kill,
-        "GOVERN_PREFIX": settings.prefix,
-        "GOVERN_BOOTSTRAP_SERVERS": settings.bootstrap_servers or "",
-        "GOVERN_DATA_DIR": str(settings.data_dir),
-        "GOVERN_KEYS_DIR": str(settings.keys_dir),
-        "GOVERN_SNAPSHOT_INTERVAL_MS": "300",
-    }
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", RUN], env=environment, cwd=Path(__file__).parents[2], timeout=within_s, check=False
-        ).returncode
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(kill) from error
 
 
 async def test_the_commands_list_what_became_of_messages(broker, prefix, tmp_path, monkeypatch, capsys):
@@ -284,7 +195,7 @@ async def test_the_commands_list_what_became_of_messages(broker, prefix, tmp_pat
         settings = await deployment(broker, prefix, tmp_path, configuration)
         async with running(lane(settings)):
             await post(settings, broker, told("aaaa-0001", 0, "hook"), told("aaaa-0001", 0, "gone"))
-            await until(lambda: _has(settings, 2))
+            await until(lambda: done(settings, 2))
         await post(settings, broker, told("bbbb-0002", 0, "hook"))
         lines = (await asyncio.to_thread(typed, ["notify", "list", "--json"], capsys)).splitlines()
         found = {one["id"]: one for one in map(json.loads, lines)}
@@ -298,12 +209,3 @@ async def test_the_commands_list_what_became_of_messages(broker, prefix, tmp_pat
         assert "sent" in table
         said = await asyncio.to_thread(typed, ["notify", "test", "--channel", "hook"], capsys)
         assert "sent by webhook" in said
-
-
-async def _has(settings: Settings, count: int) -> bool:
-    return len(await outcomes(settings)) >= count
-
-
-async def _some(found: Any, outcome: str) -> bool:
-    made: Sequence[dict[str, Any]] = await found
-    return any(one["outcome"] == outcome for one in made)
