@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from agents.people_events import Status
 from tests.unit.escalation.lane import Lane, alarm, declared, flag, signal
 
+TEAMS = {
+    "credit": {
+        "members": ["ann", "bob", "cy"],
+        "open_items": 2,
+        "on_call": {"rotation": ["ann", "bob"], "start": "2026-03-02T00:00:00+00:00"},
+    }
+}
 CONFIGURATION = declared(
+    teams=TEAMS,
     group_by=["cause", "model", "version"],
     resolve_after="10m",
     chains={
@@ -119,6 +127,23 @@ def play(lane: Lane, events: list[Any], restarts: set[int]) -> Lane:
 @given(EVENTS, st.sets(st.integers(0, 24)))
 def test_wherever_the_lane_is_started_again_it_writes_the_same_bytes(events: list[Any], restarts: set[int]) -> None:
     assert play(Lane(CONFIGURATION), events, restarts).written == play(Lane(CONFIGURATION), events, set()).written
+
+
+REMEMBERED = ("now_ms", "live", "groups", "closed", "silences", "overrides", "dead", "reviews", "sequence", "opened")
+
+
+@settings(max_examples=60, deadline=None)
+@given(EVENTS)
+def test_a_snapshot_holds_all_that_the_lane_remembers(events: list[Any]) -> None:
+    lane = play(Lane(CONFIGURATION), events, set())
+    before, due = lane.agent.desk.state, dict(lane.agent.desk.due)
+    after = lane.restart().agent.desk.state
+    assert after is not before
+    for name in REMEMBERED:
+        assert getattr(after, name) == getattr(before, name), name
+    assert list(after.live) == list(before.live), "in the same order"
+    assert +after.load == +before.load
+    assert lane.agent.desk.due == due, "and what comes next follows"
 
 
 @settings(max_examples=60, deadline=None)
