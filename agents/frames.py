@@ -193,8 +193,9 @@ class Reader:
             fingerprints[row] = self._fingerprint(records[row], fingerprints[row])
             try:
                 values[row] = self._document(records[row])
-                if answered is not None and self._sealed is not None and _is_ours(records[row]):
-                    answered[row] = self._sealed(records[row])
+                record = records[row]
+                if answered is not None and self._sealed is not None and record.headers and _is_ours(record):
+                    answered[row] = self._sealed(record)
             except Malformed:
                 values[row] = b""
         return values, fingerprints

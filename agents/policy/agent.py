@@ -58,6 +58,7 @@ class PolicyAgent:
         self.snapshot_due = True
         self._standing: Standing | None = None
         self._outcomes = Outcomes(self.committer.key_id)
+        self._causes: dict[int, tuple[Outcome, Header]] = {}  # by id, which nothing else has while it is kept
         self._window_from: int | None = None  # the first offset that counts in the duplicate window; None: all do
         self._snapshot_terms: object = None
         self._window_valid = False  # False: what the snapshot says of the window is of other terms
@@ -144,6 +145,7 @@ class PolicyAgent:
             self.snapshot_due = True
         self._standing = standing
         self._outcomes.switch(standing)
+        self._causes.clear()
 
     def _prepared(self, configuration: Configuration) -> tuple[Window, dict[str, object], Reader]:
         """An empty window, the terms it counts by, and a reader."""
@@ -324,9 +326,14 @@ class PolicyAgent:
         """What answers are about, as far as our headers' room goes, and the producer's key."""
         key = None if record.key is None else base64.b64encode(record.key)
         room = held.ROOM - len(reasons[1] or b"") - (0 if key is None else len(key) - len(record.key or b""))
-        judged_by: dict[str, object] = {"skewed": outcome.skewed} if outcome.skewed else {}
-        judged_by |= {"as_of": standing.as_of.model_dump(), "config": standing.digest}
-        yield held.causes_header(outcome.reasons, outcome.model, outcome.version, judged_by, room)
+        _, whole = self._causes.get(id(outcome), (outcome, None))
+        if whole is None or len(whole[1] or b"") > room:
+            judged_by: dict[str, object] = {"skewed": outcome.skewed} if outcome.skewed else {}
+            judged_by |= {"as_of": standing.as_of.model_dump(), "config": standing.digest}
+            whole = held.causes_header(outcome.reasons, outcome.model, outcome.version, judged_by, room)
+            if b'"more":true' not in (whole[1] or b""):
+                self._causes[id(outcome)] = outcome, whole
+        yield whole
         if key is not None:
             yield "govern-key", key
 
