@@ -71,7 +71,15 @@ TOPICS: tuple[Topic, ...] = (
         ("policy", "archive", "observe", "assist"),
         "what models decide, as they published it",
     ),
-    Topic("verdicts", "n", "long", ("policy", "release"), ("audit", "clients"), "one verdict a decision record", True),
+    Topic(
+        "verdicts",
+        "n",
+        "long",
+        ("policy", "release"),
+        ("audit", "clients", "console"),
+        "one verdict a decision record",
+        True,
+    ),
     Topic("released", "n", "time", ("policy", "release"), ("business",), "decisions let through, byte for byte", True),
     Topic("withheld", "n", "time", ("policy", "release"), ("business",), "decisions blocked, with the reason", True),
     Topic(
@@ -147,7 +155,7 @@ TOPICS: tuple[Topic, ...] = (
         ("policy", "audit", "archive", *MONITORS, *PEOPLE),
         "lanes' state",
     ),
-    Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors"), "signed heads of the evidence logs"),
+    Topic("checkpoints", 1, "long", ("audit",), ("audit", "auditors", "console"), "signed heads of the evidence logs"),
 )
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
 LANES = ("policy", "audit", "archive", *MONITORS, *PEOPLE)
@@ -219,9 +227,10 @@ def _settings(topic: Topic, settings: Settings, replication: int) -> dict[str, s
 def grants(settings: Settings, configuration: Configuration | None = None) -> list[Grant]:
     """What each agent may do, and nothing more: for ACLs on a cluster of somebody else's."""
     found: list[Grant] = []
-    for agent in (*LANES, "supervisor", "operator", "models", "console"):
+    for agent in (*LANES, "supervisor", "operator", "models", "console", "reviewers"):
         writes = [topic.name for topic in TOPICS if agent in topic.writers]
-        reads = [topic.name for topic in TOPICS if agent in topic.readers]
+        # Commands of reviewers read what a console reads; what a person may see or do there, the configuration says.
+        reads = [topic.name for topic in TOPICS if ("console" if agent == "reviewers" else agent) in topic.readers]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Read", "Describe")) for name in reads]
         found += [Grant(agent, "topic", settings.topic(name), False, ("Write", "Describe")) for name in writes]
         if agent in OWN_GROUP:
@@ -230,6 +239,8 @@ def grants(settings: Settings, configuration: Configuration | None = None) -> li
             found.append(Grant(agent, "group", f"{settings.prefix}.{agent}", False, ("Read", "Describe")))
         if agent in (*LANES, "operator", "console"):
             found.append(Grant(agent, "transactional-id", f"{settings.prefix}.{agent}.", True, ("Write", "Describe")))
+        if agent in ("console", "reviewers"):  # how far the lane has come that takes their answers
+            found.append(Grant(agent, "group", f"{settings.prefix}.escalation.", True, ("Describe",)))
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]

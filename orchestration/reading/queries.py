@@ -7,7 +7,7 @@ narrows to teams, and nothing here knows a session.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, Table, case, func, or_, select
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, Select, Table, case, func, or_, s
 from agents.events import Severity
 from agents.people_events import IncidentData
 from orchestration.reading.database import Database
-from orchestration.reading.held import held_counts
+from orchestration.reading.held import waiting_of
 from orchestration.reading.tables import held, incident_people, incident_teams, incidents
 
 OPEN = ("triggered", "acknowledged")
@@ -44,6 +44,8 @@ class Filters:
     """Also open ones that a wider incident speaks for."""
     limit: int = PAGE
     offset: int = 0
+    asked: str | None = None
+    """With `teams`: also incidents that are with this person, and proposals, which are everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def queue(database: Database, filters: Filters | None = None) -> Queue:
 def counts(database: Database, now_ms: int, filters: Filters | None = None) -> Counts:
     """Of open incidents that match, whoever they are with."""
     given = filters or Filters()
-    wide = Filters(OPEN, given.team, given.model, given.severity, None, given.text, given.teams, given.inhibited)
+    wide = replace(given, status=OPEN, person=None)
     column = incidents.c
 
     def number(condition: Any) -> Any:
@@ -177,7 +179,11 @@ def _narrowed(query: Select[Any], filters: Filters) -> Select[Any]:
         query = query.where(column.id.in_(_of(incident_people, "person", [filters.person])))
     if filters.teams is not None:
         theirs = column.id.in_(_of(incident_teams, "team", sorted(filters.teams)))
-        query = query.where(or_(theirs, ~column.id.in_(select(incident_teams.c.incident))))
+        seen: list[Any] = [theirs, ~column.id.in_(select(incident_teams.c.incident))]
+        if filters.asked is not None:
+            asked = column.id.in_(_of(incident_people, "person", [filters.asked]))
+            seen += [asked, column.cause.startswith("change/", autoescape=True)]
+        query = query.where(or_(*seen))
     if not filters.inhibited:
         query = query.where(or_(column.inhibited_by.is_(None), column.status == "resolved"))
     for word in (filters.text or "").lower().split():
@@ -212,7 +218,7 @@ def listed(connection: Connection, rows: Sequence[RowMapping]) -> tuple[Listed, 
 def _waiting(connection: Connection, row: RowMapping) -> int:
     if not row["held"]:
         return 0
-    return held_counts(connection, IncidentData.model_validate_json(row["data"])).waiting
+    return waiting_of(connection, IncidentData.model_validate_json(row["data"]))
 
 
 def _by_incident(connection: Connection, table: Table, name: str, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

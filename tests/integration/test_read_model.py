@@ -150,7 +150,7 @@ def killed(connection, batch):
         os.kill(os.getpid(), signal.SIGKILL)  # rows and offsets are written, nothing is committed
 
 folding._settle = killed
-projection.BULK_AT_ONCE = projection.AT_ONCE = 60
+projection.AT_ONCE, projection.BULK = 60, {'verdicts': 60, 'held': 1}
 asyncio.run(projection.Projection(Settings(_env_file=None)).catch_up())
 """
 
