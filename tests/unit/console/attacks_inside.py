@@ -45,6 +45,17 @@ async def csrf_from_an_old_browser_that_says_nothing(served: Served) -> str | No
 
 
 @attack
+async def csrf_that_says_only_which_kind_of_site_it_is_from(served: Served) -> str | None:
+    async with signed_in(served, "dana") as browser:
+        page = await browser.get("/incidents/7f29-k1mq")
+        for site in ("cross-site", "same-site", "none", "Same-Origin"):
+            browser.headers["sec-fetch-site"] = site
+            if found := await gained(served, await answer(browser, page=page)):
+                return found
+    return None
+
+
+@attack
 async def csrf_from_a_sister_domain(served: Served) -> str | None:
     async with signed_in(served, "dana") as browser:
         page = await browser.get("/incidents/7f29-k1mq")

@@ -203,7 +203,7 @@ def test_tries_at_the_same_time_are_as_many_as_one_after_the_other(database: Dat
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: accounts.check("dana", f"guess {number}", "a"), range(16)))
     with database.reading() as connection:
-        counted = dict(connection.execute(select(attempts.c.subject, attempts.c.failures)).tuples().all())
+        counted = {row.subject: row.failures for row in connection.execute(select(attempts))}
     assert sorted(counted.values()) == [5, 16], "the account was locked by the fifth, the address counts them all"
     assert accounts.check("dana", PASSWORD, "b").person is None
 
