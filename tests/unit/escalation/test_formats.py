@@ -14,7 +14,7 @@ from agents.escalation.declared import Escalation
 from agents.escalation.samples import sample_of
 from agents.escalation.signed import Signer, signer_of
 from agents.examples import EXAMPLE_KEY, REVIEW
-from agents.people_events import MATERIAL, Incident, shown_digest
+from agents.people_events import MATERIAL, Incident, Review, shown_digest
 from tests.unit.escalation.asking import NOW, PLACE, World, at, configuration, incident
 
 PAGE = (Path(__file__).parents[3] / "docs/formats.md").read_text("utf-8")
@@ -72,6 +72,8 @@ def test_the_page_on_answers_names_every_reason_in_the_order_of_the_checks():
 
 
 def test_the_published_example_of_a_review_is_really_signed():
-    signer = signer_of(REVIEW, Escalation(console_keys={"main": EXAMPLE_KEY.public.text}))
-    assert signer == Signer(EXAMPLE_KEY.public.keyid, "main")
+    declared = Escalation(console_keys={"main": EXAMPLE_KEY.public.text})
+    golden = Path(__file__).parents[2] / "golden/contract/review.v1.json"
+    for review in (REVIEW, Review.model_validate_json(golden.read_bytes())):
+        assert signer_of(review, declared) == Signer(EXAMPLE_KEY.public.keyid, "main")
     assert not isinstance(signer_of(REVIEW, Escalation(console_keys={"main": Public(bytes(32)).text})), Signer)
