@@ -24,7 +24,10 @@ SIZE = 50
 async def page(request: Request) -> Response:
     """The queue of this viewer, narrowed by the query."""
     base, viewer, parts = database(request), viewer_at(request), parts_of(request)
-    asked = {name: request.query_params.get(name, "") for name in ("whose", "status", "team", "model", "severity")}
+    asked = {
+        name: request.query_params.get(name, "")[:200]
+        for name in ("whose", "status", "team", "model", "severity", "text")
+    }
     view = await run_in_threadpool(
         made, base, viewer, parts.configuration(), asked, page_number(request), parts.clock()
     )
@@ -50,13 +53,15 @@ def made(
         model=asked["model"] or None,
         severity=severity or None,
         person=viewer.person if whose == "mine" else None,
+        text=asked["text"] or None,
         teams=teams,
+        asked=viewer.person,
         limit=SIZE,
         offset=(number - 1) * SIZE,
     )
     found = queue(base, filters)
-    totals = counts(base, now_ms, Filters(person=viewer.person, teams=teams))
-    filtered = any((asked["team"], asked["model"], severity, status != OPEN, whose == "mine"))
+    totals = counts(base, now_ms, Filters(person=viewer.person, teams=teams, asked=viewer.person))
+    filtered = any((asked["team"], asked["model"], asked["text"], severity, status != OPEN, whose == "mine"))
     rows = tuple(row(one, viewer, configuration) for one in found.items)
     return QueueView(
         said=_said(totals, viewer),
@@ -65,6 +70,7 @@ def made(
         rows=rows,
         pager=_pager(asked, number, len(rows), found.total),
         filtered=filtered or whose == "done",
+        text=asked["text"],
         quiet=() if rows else quiet(base, now_ms),
     )
 

@@ -86,6 +86,8 @@ class QueueView:
     pager: Pager
     filtered: bool = False
     """Something was filtered away, so that an empty list is no quiet."""
+    text: str = ""
+    """Words that were looked for."""
     quiet: tuple[str, ...] = ()
     """What quiet means now: sentences."""
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "input", "br", "hr", "img"}
+VOID = {"meta", "link", "input", "br", "hr", "img", "wbr"}
 SVG_LEAVES = {"line", "rect", "circle", "polygon", "polyline", "path"}
 INTERACTIVE = {"a", "button", "select", "textarea", "label", "summary"}
 BLOCK = {

@@ -132,6 +132,20 @@ async def test_values_are_for_reviewers_and_auditors(console: Served, browsers: 
         assert ("features, texts and whom it is about: reviewers and auditors see them" in page) is not sees
 
 
+async def test_who_was_asked_by_the_chain_sees_it_in_the_queue_whatever_the_team(
+    console: Served, browsers: dict[str, httpx.AsyncClient], told: Night
+) -> None:
+    told.world.incident(
+        "a5ke-d000", NOW, title="Otto was asked", cause="x/y", keys=[], effect="log", held=0, team="lending", through={},
+        opened_ms=NOW, **{"with": ["otto"]},
+    )  # fmt: skip
+    told.fold()
+    for path in ("/", "/?whose=mine", "/?text=otto+asked"):
+        assert "Otto was asked" in (await get(console, browsers, "otto", path)).text
+    assert "Otto was asked" not in (await get(console, browsers, "vic", "/")).text
+    assert (await get(console, browsers, "otto", "/incidents/a5ke-d000")).status_code == 200
+
+
 async def test_buttons_say_the_consequence_in_the_models_own_words(
     console: Served, browsers: dict[str, httpx.AsyncClient]
 ) -> None:
