@@ -16,9 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestration.console import process as console
 from orchestration.local_kafka import LocalKafka, open_kafka
 from orchestration.local_ray import LocalRay
+from orchestration.settings import Settings
 from tests.integration.kafka_fixtures import consume_all, produce
+from tests.unit.console.serve import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 GOVERN = [sys.executable, "-c", "from orchestration.cli import main; main()"]
@@ -34,6 +37,7 @@ class Shell:
             "GOVERN_PREFIX": "shell",
             "GOVERN_DATA_DIR": str(folder / "var"),
             "GOVERN_KEYS_DIR": str(folder / "keys"),
+            "GOVERN_CONSOLE_PORT": str(free_port()),
             "PYTHONPATH": str(ROOT),
         }
 
@@ -65,6 +69,7 @@ class Shell:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     found = Shell(tmp_path_factory.mktemp("shell"))
     yield found
+    console.stop(Settings(_env_file=None, data_dir=found.folder / "var"))
     found.ray.stop()
     if (found.folder / "var" / "kafka" / "cluster.json").exists():
         found.kafka.stop()
@@ -170,11 +175,14 @@ def test_after_a_crash_of_ray_up_goes_on_where_it_was(shell: Shell) -> None:
 def test_down_drains_and_leaves_no_process_behind(shell: Shell) -> None:
     pids = [*shell.kafka.pids, json.loads((shell.folder / "var" / "ray" / "ray.json").read_text())["pid"]]
     pids += [worker["pid"] for worker in shell.status()["workers"]]
+    pids.append(shell.status()["console"]["pid"])
     judge(shell, 40, in_all=140)
 
     told = shell.run("down")
 
-    assert told.strip() == "stopped: supervisor, workers and lanes; the local Ray; the local Kafka (its data stays)"
+    assert told.strip() == (
+        "stopped: the console; supervisor, workers and lanes; the local Ray; the local Kafka (its data stays)"
+    )
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
     assert not shell.ray.session_dir.exists()
     assert shell.run("down").strip() == "nothing ran"
