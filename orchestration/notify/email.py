@@ -24,7 +24,7 @@ import aiosmtplib
 from agents.events import Severity
 from orchestration.notify.errand import Errand, Sent
 from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
-from orchestration.notify.guard import connect, target_of
+from orchestration.notify.guard import connect, target_of, trusted
 from orchestration.notify.message import Message
 from orchestration.notify.posting import scrubbed
 
@@ -64,7 +64,7 @@ async def send(errand: Errand) -> Sent:
                 timeout=ANSWER_S,
                 use_tls=target.scheme == "smtps",
                 start_tls=target.scheme == "smtp+starttls",
-                tls_context=ssl.create_default_context(),
+                tls_context=trusted(),
                 local_hostname=str(Address(addr_spec=errand.channel.sender or "").domain),
             )
             async with server:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
+import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 import httpcore
@@ -84,6 +88,17 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback
     )
+
+
+def trusted() -> ssl.SSLContext:
+    """What certificates are verified with: the system's authorities, or those of SSL_CERT_FILE. Read anew once an hour."""
+    return _authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), int(time.monotonic() // 3600))
+
+
+@lru_cache(maxsize=1)
+def _authorities(file: str | None, folder: str | None, hour: int) -> ssl.SSLContext:
+    """OpenSSL takes tens of milliseconds to read them, which every channel would wait for."""
+    return ssl.create_default_context()
 
 
 async def resolve(host: str, port: int) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import httpcore
 
 from orchestration.notify.faults import NotSent, Undeliverable
-from orchestration.notify.guard import Guarded, Resolve, resolve, target_of
+from orchestration.notify.guard import Guarded, Resolve, resolve, target_of, trusted
 from orchestration.notify.message import plain
 
 CONNECT_S, READ_S, TOTAL_S = 5.0, 10.0, 15.0
@@ -75,7 +75,7 @@ async def post(what: Post, *, look_up: Resolve = resolve, total_s: float = TOTAL
         async with (
             asyncio.timeout(total_s),
             httpcore.AsyncConnectionPool(
-                ssl_context=ssl.create_default_context(), network_backend=backend, max_keepalive_connections=0
+                ssl_context=trusted(), network_backend=backend, max_keepalive_connections=0
             ) as pool,
         ):
             sending = True

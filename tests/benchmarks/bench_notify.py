@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from aiokafka import AIOKafkaProducer
 
 from orchestration.local_kafka import LocalKafka
 from tests.integration.monitored import deployment, running, until
@@ -30,13 +31,16 @@ async def measured(kafka: LocalKafka, folder: Path, count: int, rate: float) -> 
     with http_receiver() as receiver, http_receiver(then=Says(hang_s=60)) as hanging:
         configuration = configured(hook=hook(receiver.url), dead=hook(hanging.url))
         settings = await deployment(kafka, "bench-notify", folder, configuration)
+        producer, topic = AIOKafkaProducer(**settings.client(), acks="all"), settings.topic("notifications")
+        await producer.start()
         async with running(lane(settings)):
-            await asyncio.sleep(1)
+            await asyncio.sleep(2)
             sent: dict[str, float] = {}
             for number in range(count):
                 incident = f"a{number:05d}"
                 sent[f"{incident}/0/hook/0"] = time.time()
-                await post(settings, kafka, told(incident, 0, "hook"), told(incident, 0, "dead"))
+                for key, value in (told(incident, 0, "dead"), told(incident, 0, "hook")):
+                    await producer.send(topic, value, key=key)
                 await asyncio.sleep(max(0.0, 1 / rate))
             await asyncio.to_thread(receiver.wait, count, 120)
             waits = [(one.at - sent[one.headers["webhook-id"]]) * 1000 for one in receiver.got]
@@ -45,6 +49,7 @@ async def measured(kafka: LocalKafka, folder: Path, count: int, rate: float) -> 
             await asyncio.to_thread(receiver.wait, 2 * count, 300)
             took = time.time() - began
             await until(lambda: done(settings, 2 * count), 120)
+        await producer.stop()
         return {
             "p50_ms": float(np.percentile(waits, 50)),
             "p95_ms": float(np.percentile(waits, 95)),
