@@ -60,7 +60,7 @@ class Desks:
     def is_open(self, team: str | None, ms: int) -> bool:
         """Whether the team's business is open; a team without a calendar always is."""
         hours = self._of(team)
-        return hours is None or bool(hours.open(np.array([ms], dtype=np.int64))[0])
+        return hours is None or bool(hours.at(np.array([ms], dtype=np.int64)).open[0])
 
     def opens(self, team: str | None, ms: int) -> int:
         """The first moment from `ms` on at which it is open; `ms` itself where that is a month away."""
@@ -80,7 +80,7 @@ class Desks:
         assert hours is not None, "what is closed has hours"
         for day in range(FURTHEST_DAYS):
             minutes = start + (day * DAY_MINUTES + np.arange(DAY_MINUTES, dtype=np.int64)) * MINUTE_MS
-            found = np.flatnonzero(hours.open(minutes))
+            found = np.flatnonzero(hours.at(minutes).open)
             if len(found):
                 return int(minutes[found[0]])
         return ms
