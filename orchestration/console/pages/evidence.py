@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orchestration import keys
 from orchestration.console.pages.asking import database
-from orchestration.console.pages.views import EvidenceView, LogRow
+from orchestration.console.pages.overviews import EvidenceView, LogRow
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.reading.database import Database

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from agents.tuning.estimates import Estimate
 from orchestration.console.pages.asking import database
-from orchestration.console.pages.views import Choice, StatBlock, StatRow, StatsView
+from orchestration.console.pages.overviews import StatBlock, StatRow, StatsView
+from orchestration.console.pages.views import Choice
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.console.words import DAY, RESOLUTIONS, count, duration, several, share, stamp

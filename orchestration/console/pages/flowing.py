@@ -9,7 +9,7 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from orchestration.console.charts import spark
 from orchestration.console.pages.asking import database
-from orchestration.console.pages.views import Flow, LiveView, Stream
+from orchestration.console.pages.overviews import Flow, LiveView, Stream
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.console.words import MINUTE

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from agents.events import ALL_VERSIONS
 from orchestration.console.charts import spark
 from orchestration.console.pages.asking import database
-from orchestration.console.pages.views import ModelHealth, ModelsView, SignalRow, VersionHealth
+from orchestration.console.pages.overviews import ModelHealth, ModelsView, SignalRow, VersionHealth
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.console.words import (

@@ -17,7 +17,8 @@ from agents.people_events import OverrideData, ReviewData
 from agents.policy.calendars import OpenHours
 from orchestration.console.answering import page_ticket
 from orchestration.console.pages.asking import database, name_of
-from orchestration.console.pages.views import Act, Colleague, PeopleView, TeamRow
+from orchestration.console.pages.overviews import Colleague, PeopleView, TeamRow
+from orchestration.console.pages.views import Act
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from agents.configuration import Configuration
 from orchestration.console.pages.asking import database, name_of
-from orchestration.console.pages.views import PoliciesView, PolicyRow, RuleRow
+from orchestration.console.pages.overviews import PoliciesView, PolicyRow, RuleRow
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.console.words import DAY

@@ -11,7 +11,8 @@ from agents.configuration import Configuration
 from agents.people_events import Matchers, ReviewData
 from orchestration.console.answering import page_ticket
 from orchestration.console.pages.asking import database, name_of
-from orchestration.console.pages.views import Act, SilenceRow, SilencesView
+from orchestration.console.pages.overviews import SilenceRow, SilencesView
+from orchestration.console.pages.views import Act
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
