@@ -1,4 +1,4 @@
-"""What the pages beside the queue show, as plain frozen data: as views.py says, for models, flow, rules, evidence, people, figures."""
+"""What the pages beside the queue show, as plain frozen data (as views.py): models, flow, rules, evidence, people, figures."""
 
 from __future__ import annotations
 
