@@ -148,7 +148,10 @@ def _beside(request: Request, settings: Settings) -> bool:
 
 def _session(parts: Parts, request: Request) -> tuple[Session | None, list[str]]:
     given = [value for name, value in _cookies(request) if name == COOKIE]
-    found = parts.sessions.find(given[0]) if len(given) == 1 else None
+    attended = (
+        request.url.path != "/events"
+    )  # a hidden page keeps its stream, and is no reason to keep somebody signed in
+    found = parts.sessions.find(given[0], attended=attended) if len(given) == 1 else None
     header = parts.settings.console_proxy_header.strip().lower()
     if not header:
         return (found if found is None or found.method != "proxy" else None), []

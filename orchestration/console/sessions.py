@@ -55,8 +55,11 @@ class Sessions:
             )
         return value, made
 
-    def find(self, value: str) -> Session | None:
-        """The session of a cookie's value; None where there is none, or none any more."""
+    def find(self, value: str, *, attended: bool = True) -> Session | None:
+        """The session of a cookie's value; None where there is none, or none any more.
+
+        A request that no person stands behind (`attended` false: a stream that a browser opens by itself) does not prolong it.
+        """
         if not 40 <= len(value) <= 50:
             return None
         key, now = digest(value), self._clock()
@@ -69,7 +72,7 @@ class Sessions:
         if over or disabled or (disabled is None and row.method == "password"):
             self.end(key)
             return None
-        if now - row.seen_ms > NOTED_MS:
+        if attended and now - row.seen_ms > NOTED_MS:
             with self._database.begin() as connection:
                 connection.execute(update(sessions).where(sessions.c.digest == key).values(seen_ms=now))
         return Session(row.digest, row.person, row.method, row.csrf, row.created_ms, row.seen_ms)

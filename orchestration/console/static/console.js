@@ -48,7 +48,8 @@
     }
   }
 
-  const soon = () => { clearTimeout(waiting); waiting = setTimeout(refresh, 150); };
+  // a hidden page waits until somebody looks: it costs nothing, and keeps nobody signed in
+  const soon = () => { clearTimeout(waiting); if (!document.hidden) waiting = setTimeout(refresh, 150); };
 
   function listen() {
     source = new EventSource("/events?follow=" + encodeURIComponent(follow));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from orchestration.console.parts import Parts
 from orchestration.console.viewer import viewer_of
 from orchestration.settings import Settings
 from tests.unit.console.example import DRIFT, GAP, LATE, NOW, OTHER, Night, night
+from tests.unit.console.served import serve, signed_in
 
 TOPICS = frozenset({"incidents"})
 
@@ -137,3 +139,16 @@ def test_one_sign_in_cannot_open_streams_without_end() -> None:
     open_ones[0].__exit__(None, None, None)
     with feed.listening("me"):
         pass
+
+
+async def test_a_stream_alone_keeps_nobody_signed_in(tmp_path: Path) -> None:
+    console = serve(tmp_path)
+    async with signed_in(console, "dana") as browser:
+        for _ in range(4):
+            console.later(10 * 60)
+            await browser.get("/events?follow=queue", headers={"accept": "text/event-stream"})
+        assert (await browser.get("/")).headers.get("location") == "/sign-in"
+    async with signed_in(console, "dana") as browser:
+        for _ in range(4):
+            console.later(10 * 60)
+            assert (await browser.get("/")).status_code == 200
