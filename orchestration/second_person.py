@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -127,12 +127,18 @@ async def propose(
     return await _answered(settings, data, key, within_s)
 
 
-async def approve(
-    settings: Settings, found: Proposed, person: str, key: Private, reason: str, within_s: float
+async def answer(
+    settings: Settings,
+    found: Proposed,
+    action: Literal["approve", "reject"],
+    person: str,
+    key: Private,
+    reason: str,
+    within_s: float,
 ) -> Outcome:
-    """Agree to a proposal under another author's signature; what became of that."""
+    """Agree to a proposal, or turn it down, under another author's signature; what became of that."""
     data = ReviewData(
-        action="approve",
+        action=action,
         person=person,
         incident=found.incident.incident,
         shown=shown_digest(found.incident),

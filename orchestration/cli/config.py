@@ -15,6 +15,7 @@ from rich.table import Table
 
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, NotReady, Retryable
+from agents.escalation.proposals import Proposed
 from agents.monitor.changes import changes
 from agents.policy.differences import differences, lines_of
 from orchestration import anomaly_scores, config_topic, deployment, second_person, signing_keys, topics
@@ -185,13 +186,8 @@ def approve(
     if (before.note or "").endswith(f"({incident})"):
         typer.echo(f"in force already: {before.digest}\nby {before.by}: {before.note}")
         return
-    found = asyncio.run(second_person.since(settings, before.time_ms))
-    one = next((one for one in found.proposed if one.incident.incident == incident), None)
-    if one is None or one.incident.proposal is None:
-        raise Misconfigured(
-            f"there is no proposal {incident} since the configuration in force was applied; "
-            "`govern config proposals` lists them, and an older one has to be proposed again"
-        )
+    one = _proposal(settings, incident, before)
+    assert one.incident.proposal is not None, "a proposal's incident has one"
     configuration = second_person.kept(settings, one.incident.proposal.digest)
     typer.echo(f"{one.incident.proposal.author} proposes: {one.incident.proposal.text}")
     for line in (
@@ -202,7 +198,7 @@ def approve(
     if not one.approved:
         approver, signing = signing_keys.own(settings, person, key)
         answering.confirmed(f"approve this as {approver}, and put it in force?", yes)
-        told = asyncio.run(second_person.approve(settings, one, approver, signing, reason, wait))
+        told = asyncio.run(second_person.answer(settings, one, "approve", approver, signing, reason, wait))
         typer.echo(told.text)
         if isinstance(told, Pending):
             raise Retryable("nothing is in force yet; run the same command again once escalation runs")
@@ -210,6 +206,21 @@ def approve(
     typer.echo(f"{'applied' if applied.changed else 'in force already'}: {summary(configuration)}\n{applied.digest}")
     typer.echo(f"by {applied.by}: {applied.note}")
     _reported(settings, applied.digest, wait)
+
+
+@app.command(epilog='Example: govern config reject 7f29-k1mq --reason "it would hold 412 a day"')
+def reject(
+    incident: Annotated[str, typer.Argument(help="The proposal's id, as `govern config proposals` lists it.")],
+    reason: Annotated[str, typer.Option(help="Why not; it is signed, and kept.")],
+    person: Person = None,
+    key: KeyFile = None,
+    wait: Wait = 30,
+) -> None:
+    """Turn down what somebody else proposed, signed. Its author takes one back with `govern incidents resolve ID`."""
+    settings = _connected()
+    one = _proposal(settings, incident, _in_force(settings))
+    author, signing = signing_keys.own(settings, person, key)
+    typer.echo(asyncio.run(second_person.answer(settings, one, "reject", author, signing, reason, wait)).text)
 
 
 @app.command()
@@ -238,6 +249,18 @@ def _proposed(settings: Settings, what: str) -> Configuration:
     if not found:
         raise Misconfigured(f"no configuration {what!r} in the history; `govern config history` lists them")
     return found[-1].configuration()
+
+
+def _proposal(settings: Settings, incident: str, in_force: config_topic.Applied) -> Proposed:
+    """A proposal on top of the configuration in force."""
+    found = asyncio.run(second_person.since(settings, in_force.time_ms)).proposed
+    one = next((one for one in found if one.incident.incident == incident), None)
+    if one is None:
+        raise Misconfigured(
+            f"there is no proposal {incident} since the configuration in force was applied; "
+            "`govern config proposals` lists them, and an older one has to be proposed again"
+        )
+    return one
 
 
 def _in_force(settings: Settings) -> config_topic.Applied:

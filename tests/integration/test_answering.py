@@ -102,9 +102,9 @@ async def test_a_configuration_is_changed_by_two_people_or_not_at_all(
         with pytest.raises(Misconfigured, match=f"nobody has approved {name} yet"):
             await config_topic.apply(settings, second)
         with pytest.raises(Misconfigured, match=r"refused \(requester\)"):
-            await second_person.approve(settings, one, "ann", people["ann"], "I like it", 30)
+            await second_person.answer(settings, one, "approve", "ann", people["ann"], "I like it", 30)
         with pytest.raises(Misconfigured, match=r"refused \(wrong-role\)"):
-            await second_person.approve(settings, one, "eve", people["eve"], "why not", 30)
+            await second_person.answer(settings, one, "approve", "eve", people["eve"], "why not", 30)
         await forge(broker, settings, name)
         with pytest.raises(Misconfigured, match="not there or not signed as it must be"):
             await config_topic.apply(settings, second)
@@ -121,7 +121,7 @@ async def test_what_was_approved_is_applied_once_with_both_names(
             await second_person.propose(settings, wanted, "ann", people["ann"], "a new name", 30)
         names = {one.incident.proposal.digest: one.incident.incident for one in (await proposals(settings))}
         one = await proposal(settings, names[second.digest()])
-        found = await second_person.approve(settings, one, "ben", people["ben"], "checked", 30)
+        found = await second_person.answer(settings, one, "approve", "ben", people["ben"], "checked", 30)
         assert isinstance(found, Effective)
         assert found.ruling is not None
         assert found.ruling.people == ("ben",)
@@ -184,6 +184,8 @@ async def test_two_people_change_a_configuration_from_the_command_line(
         text = signing_keys.PREFIX + base64.b64encode(people[name].seed).decode()
         keys.write_file(signing_keys.person_path(settings, name), text, 0o600)
     (tmp_path / "new.yaml").write_text(yaml.safe_dump(second.document()))
+    third = tmp_path / "third.yaml"
+    third.write_text(yaml.safe_dump(configured(people, note="Ann C.").document()))
 
     async def govern(*words: str) -> str:
         with suppress(SystemExit):  # a command that is done ends so too
@@ -199,7 +201,11 @@ async def test_two_people_change_a_configuration_from_the_command_line(
         told = await govern("config", "propose", "new.yaml", "--reason", "a new name", "--person", "ann")
         assert "~ escalation people: ann.name" in told  # what changes is shown
         name = re.search(r"govern config approve (\S+) --reason", told)[1]
-        (row,) = json.loads(await govern("config", "proposals", "--json"))
+        other = await govern("config", "propose", str(third), "--reason", "another name", "--person", "ann")
+        no = re.search(r"govern config approve (\S+) --reason", other)[1]
+        assert "rejected" in await govern("config", "reject", no, "--reason", "one is enough", "--person", "ben")
+        row, turned_down = json.loads(await govern("config", "proposals", "--json"))
+        assert (turned_down["incident"], turned_down["state"]) == (no, "rejected by ben")
         assert (row["incident"], row["author"], row["state"]) == (name, "ann", "waits")
         agree = ("config", "approve", name, "--reason", "checked", "--person", "ben", "--yes", "--wait", "20")
         told = await govern(*agree)
