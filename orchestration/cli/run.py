@@ -191,7 +191,8 @@ def _tell(started: deployment.Up, status: Status, page: console.Running | None) 
     if page is not None:
         out.print(f"the console is at [bold]{page.url}[/bold]; who may sign in: govern user add PERSON")
     elif settings.console and console.kept(settings):
-        out.print(f"[yellow]note:[/yellow] the console does not answer yet: {console.last_words(settings)}")
+        words = console.last_words(settings) or "govern status shows when it does"
+        out.print(f"[yellow]note:[/yellow] the console does not answer yet; {words}")
     if started.applied is not None and started.applied.changed:
         out.print(f"applied the configuration {started.applied.digest[:19]}")
     if status.digest is None:
@@ -302,7 +303,7 @@ def _page(settings: Settings) -> RenderableType:
     if page is not None:
         return Text(f"console: {page.url}, pid {page.pid}", "dim")
     if console.kept(settings):
-        return Text(f"! the console does not run and is started again: {console.last_words(settings)}", "red")
+        return Text(f"! the console ended and is started again; {console.last_words(settings)}".rstrip("; "), "red")
     return Text("console: not running (govern console)", "dim")
 
 

@@ -59,7 +59,7 @@ def weakness(password: str, person: str) -> str | None:
     """Why a password is refused, in words; None where it will do.
 
     >>> weakness("correct horse battery", "dana")
-    >>> weakness("dana-dana-dana", "dana")
+    >>> weakness("dana2026dana2026", "dana")
     'it is little more than the name of the account'
     """
     plain = password.casefold()
@@ -144,13 +144,16 @@ class Accounts:
         with self._database.reading() as connection:
             return bool(connection.scalar(select(func.count()).select_from(accounts)))
 
-    def check(self, person: str, password: str, address: str) -> Attempt:
+    def check(self, person: str, password: str, address: str, browser: str | None = None) -> Attempt:
         """Try to sign in. Takes about as long whatever the reason of a refusal.
+
+        `browser`: one that this person has signed in with before. Its failures are counted apart, so that nobody else can
+        keep a person out by failing on purpose.
 
         The failure is counted before the password is looked at and taken back where it was right, so that many tries at the
         same time are no more than so many one after the other.
         """
-        account, place = _account(person), f"address:{address}"
+        account, place = _account(person) if browser is None else f"browser:{browser[:64]}", f"address:{address}"
         with self._database.begin() as connection:
             barred = self._count(connection, place, FREE["address"])
             if barred > 0:

@@ -105,12 +105,13 @@ def stop(settings: Settings) -> bool:
 
 
 def last_words(settings: Settings) -> str:
-    """The end of what the console printed, for a message."""
+    """The last complaint in what the console printed, for a message; empty where it had none."""
     try:
-        lines = (_keeper_file(settings).parent / "console.log").read_text(errors="replace").strip().splitlines()
+        lines = (_keeper_file(settings).parent / "console.log").read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1][-300:] if lines else ""
+    complaints = [line for line in lines if line.startswith("govern:") or "ERROR" in line or "Error:" in line]
+    return complaints[-1][-300:].strip() if complaints else ""
 
 
 def keep() -> None:

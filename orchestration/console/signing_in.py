@@ -5,7 +5,10 @@ The session that a browser brings to the sign-in is ended and a new one begun: a
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
+import secrets
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -29,6 +32,31 @@ REFUSED = (
 )
 
 
+KNOWN, KNOWN_S = "__Host-govern-known", 90 * 86_400
+"""The cookie of a browser that somebody signed in with; it signs nobody in, it only has failures counted apart."""
+
+
+def introduce(secret: bytes, person: str) -> str:
+    """The cookie's value for a browser in which this person has just signed in."""
+    nonce = secrets.token_urlsafe(24)
+    return f"{nonce}.{_mac(secret, person, nonce)}"
+
+
+def known_browser(secret: bytes, person: str, value: str) -> str | None:
+    """The browser's name in the count of failures; None for a value that was not made for this person.
+
+    >>> known_browser(b"s", "dana", introduce(b"s", "dana")) is None, known_browser(b"s", "raj", introduce(b"s", "dana"))
+    (False, None)
+    """
+    nonce, _, mac = value.partition(".")
+    right = hmac.compare_digest(mac.encode("utf-8", "replace"), _mac(secret, person, nonce).encode())
+    return nonce if right else None
+
+
+def _mac(secret: bytes, person: str, nonce: str) -> str:
+    return hmac.new(secret, f"known:{nonce}:{person}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
 async def show(request: Request) -> Response:
     """The form; whoever is signed in goes on."""
     onward = safe_next(request.query_params.get("next", "/"))
@@ -45,7 +73,8 @@ async def sign_in(request: Request) -> Response:
     if len(passwords) != 1 or len(str(passwords[0])) > LONGEST:
         return await _form(request, onward, REFUSED, 401)
     address = client_address(request, parts.settings)
-    attempt = await run_in_threadpool(parts.accounts.check, person, str(passwords[0]), address)
+    browser = known_browser(parts.secret, person, request.cookies.get(KNOWN, ""))
+    attempt = await run_in_threadpool(parts.accounts.check, person, str(passwords[0]), address, browser)
     if attempt.wait_s:
         log.warning("sign-in refused: too many tries from %s", address)
         response = await _form(request, onward, f"Too many tries from here: wait {attempt.wait_s} s.", 429)
@@ -68,6 +97,8 @@ async def begin(request: Request, person: str, method: Method, onward: str) -> R
     response = RedirectResponse(onward, 303)
     response.headers.append("set-cookie", cookie(COOKIE, value, LONGEST_MS // 1000))
     response.headers.append("set-cookie", cookie(BEFORE_COOKIE, "", 0))
+    if method == "password" and not known_browser(parts.secret, person, request.cookies.get(KNOWN, "")):
+        response.headers.append("set-cookie", cookie(KNOWN, introduce(parts.secret, person), KNOWN_S))
     return response
 
 

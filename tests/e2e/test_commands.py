@@ -114,7 +114,7 @@ def test_an_interrupted_start_says_what_runs(shell: Shell) -> None:
 
 def test_up_judges_decisions_and_may_be_repeated(shell: Shell) -> None:
     told = shell.run("up", str(ROOT / "config" / "demo"))
-    assert "19 of 19 lanes run for the prefix shell" in told
+    assert "24 of 24 lanes run for the prefix shell" in told
     judge(shell, 40, in_all=40)
 
     first = shell.status()
@@ -123,7 +123,7 @@ def test_up_judges_decisions_and_may_be_repeated(shell: Shell) -> None:
     assert {lane["state"] for lane in first["lanes"]} == {"running"}
     assert sum(lane["records"] for lane in first["lanes"] if lane["lane"].startswith("policy/")) == 40
 
-    assert "19 of 19 lanes run" in shell.run("up")
+    assert "24 of 24 lanes run" in shell.run("up")
     again = shell.status()
     assert [lane["started_at"] for lane in again["lanes"]] == [lane["started_at"] for lane in first["lanes"]]
 
@@ -168,7 +168,7 @@ def test_after_a_crash_of_ray_up_goes_on_where_it_was(shell: Shell) -> None:
         process.kill()
     assert "nothing runs" in shell.run("status", code=1)
 
-    assert "19 of 19 lanes run" in shell.run("up")
+    assert "24 of 24 lanes run" in shell.run("up")
     judge(shell, 40, in_all=100)
 
 

@@ -20,7 +20,7 @@ from orchestration.console.sessions import IDLE_MS, LONGEST_MS, Sessions
 from orchestration.console.tickets import About, Tickets
 from orchestration.settings import Settings
 from tests.postgres_cluster import postgres
-from tests.unit.console.served import PASSWORD, QUICK, configuration, serve, sign_in, signed_in
+from tests.unit.console.served import HOST, PASSWORD, QUICK, configuration, serve, sign_in, signed_in
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,22 @@ def test_waiting_grows_with_each_failure_and_ends(database: Database) -> None:
     assert waits == [0, 0, 0, 0, 30, 60, 120, 240, 480, 900]
     assert accounts.check("dana", PASSWORD, "b").person == "dana"
     assert accounts.every()[0].locked_until_ms == 0
+
+
+async def test_whoever_fails_on_purpose_keeps_nobody_out_of_a_browser_they_know(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    async with signed_in(served, "dana") as known, served.browser(address="198.51.100.9") as other:
+        token = served.parts.sessions.find(known.cookies["__Host-govern"]).csrf  # type: ignore[union-attr]
+        await known.post("/sign-out", data={"csrf": token})
+        for number in range(6):
+            await sign_in(other, "dana", f"guess {number}")
+        assert (await sign_in(other, "dana")).status_code == 401, "locked for strangers"
+        assert (await sign_in(known, "raj", "wrong")).status_code == 401
+        assert (await sign_in(known, "dana")).status_code == 303
+        other.cookies.set("__Host-govern-known", known.cookies["__Host-govern-known"], domain=HOST)
+        for number in range(5):
+            await sign_in(other, "dana", f"guess {number}")
+        assert (await sign_in(other, "dana")).status_code == 401, "a known browser has no more tries than others"
 
 
 def test_an_address_that_guesses_at_many_names_is_kept_waiting(database: Database) -> None:
