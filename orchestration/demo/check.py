@@ -202,7 +202,54 @@ def _explain(
     outcome.example = applied[0].position if applied else next(iter(verdicts), "")
 
 
-def settled(settings: Settings, sent: Mapping[Place, Message]) -> Check:
+def answered(settings: Settings, sent: Mapping[Place, Message], finals: Mapping[str, str]) -> Check:
+    """What people answered went out or was withheld, once and as it was sent; what they did not answer still waits.
+
+    `finals`: position of each held decision that has ended → its resolution.
+    """
+    topic, broker = settings.topic("decisions"), Broker(settings)
+    expected = {f"{topic}/{place[0]}/{place[1]}": one for place, one in sent.items()}
+    wanted = {position: "released" if said == "approved" else "withheld" for position, said in finals.items()}
+    places = [(short, n) for short in ("released", "withheld", "held") for n in range(settings.partitions)]
+
+    async def read() -> list[list[Any]]:
+        return list(await asyncio.gather(*(broker.read_all(settings.topic(short), n) for short, n in places)))
+
+    arrived: dict[str, list[str]] = defaultdict(list)
+    waiting: set[str] = set()
+    altered, lost = [], []
+    for (short, _), records in zip(places, asyncio.run(read()), strict=True):
+        for record in records:
+            if short == "held":
+                position = (record.key or b"").decode()
+                waiting = waiting - {position} if record.value is None else waiting | {position}
+                continue
+            name = next((value or b"" for name, value in reversed(record.headers) if name == "govern-verdict"), b"")
+            if not name.endswith(b"/final"):
+                continue
+            position = name.decode().removesuffix("/final")
+            arrived[position].append(short)
+            if position not in expected or not _as_sent(short, record, expected[position]):
+                altered.append(f"{short} of {position} is not what was sent")
+    for position, route in wanted.items():
+        if arrived.get(position) != [route]:
+            lost.append(f"{position} should be in {route}, is in {arrived.get(position) or 'none'}")
+        if position in waiting:
+            lost.append(f"{position} was answered and still waits")
+    lost += [
+        f"{position} is in {short}, and nobody answered it"
+        for position, short in arrived.items()
+        if position not in wanted
+    ]
+    counts = Counter(wanted.values())
+    told = " and ".join(f"{counts[short]:,} {short}" for short in ("released", "withheld") if counts[short])
+    what = (
+        f"what people answered is {told or 'nothing'}, once and byte for byte; {len(waiting):,} held decisions wait on"
+    )
+    return Check(what, _shown(lost, altered))
+
+
+def settled(settings: Settings, sent: Mapping[Place, Message], finals: int = 0) -> Check:
     """Wait until evidence and archive have caught up: nothing is written to them any more, and nothing is missing."""
     store, archive = LogStore(settings.store_url), Archive(settings.archive_url)
     topic, deadline = settings.topic("decisions"), time.monotonic() + SETTLED_S
@@ -211,10 +258,12 @@ def settled(settings: Settings, sent: Mapping[Place, Message]) -> Check:
         notes = asyncio.run(Broker(settings).read_all(settings.topic("checkpoints")))
         root = f"{settings.prefix}/root"
         own = sum(record.key != root.encode() for record in notes)
-        if judged == len(sent) and _size(store, root) == own:
+        if judged == len(sent) + finals and _size(store, root) == own:
             break
         if time.monotonic() > deadline:
-            return Check("evidence is complete", (f"{judged:,} of {len(sent):,} verdicts are in the evidence",))
+            return Check(
+                "evidence is complete", (f"{judged:,} of {len(sent) + finals:,} verdicts are in the evidence",)
+            )
         time.sleep(0.25)
     kept: dict[Place, bytes | None] = {}
     while time.monotonic() < deadline:

@@ -17,11 +17,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agents.events import SignalData
+from agents.events import Effect, SignalData
 from orchestration.demo.caught import GAP, GROUP, Caught, Held
 from orchestration.demo.check import Check, Outcome
 from orchestration.demo.flow import Said, Seen
 from orchestration.demo.model import NAME, TREES, CreditModel
+from orchestration.demo.people import Seen as People
 
 COLOURS = {"allow": "green", "log": "cyan", "hold": "yellow", "block": "red", "malformed": "magenta"}
 WORDS = {
@@ -36,6 +37,10 @@ WORDS = {
 }
 STATUS = {"alarm": "bold red", "warn": "yellow", "ok": "green", "insufficient": "dim", "none": "dim"}
 """The worst first."""
+SEVERITY = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
+SEVERITIES = list(SEVERITY)
+ASKED = 12
+"""Incidents that the screen lists."""
 LINE_S = 3.0  # between lines where there is no terminal
 WIDEST = 150
 TAIPEI = timedelta(hours=8)
@@ -140,6 +145,44 @@ class Screen:
         self.console.print(
             Text("  decisions and seconds count from the first that was affected, by that model and version", "dim")
         )
+
+    def people(self, met: People) -> None:
+        """Incidents with what people were told, and what scripted reviewers answered."""
+        self.heading("What people were asked")
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("incident", no_wrap=True)
+        table.add_column("severity", no_wrap=True)
+        table.add_column("team", no_wrap=True)
+        table.add_column("what they were told", overflow="fold")
+        ordered = sorted(met.incidents, key=lambda one: (-SEVERITIES.index(one.severity.value), one.opened_ms))
+        for one in ordered[:ASKED]:
+            triage = met.triage.get(one.incident)
+            words = triage.summary if triage is not None else one.title
+            colour = SEVERITY[one.severity.value]
+            table.add_row(one.incident, Text(one.severity.value, colour), one.team or "", Text(words))
+        self.console.print(Padding(table, (0, 0, 0, 2)))
+        if len(ordered) > ASKED:
+            self.remark(f"and {len(ordered) - ASKED:,} more")
+        self.heading("What they answered")
+        self.remark("scripted: each signed in on the console, opened decisions and sent the form, as a browser does")
+        for answer in met.answers:
+            done = "let go out" if answer.ruling.effect is Effect.ALLOW else "withheld"
+            several = "1 decision" if answer.decisions == 1 else f"{answer.decisions:,} decisions"
+            self.tick(
+                f'{answer.who}: {several} of {answer.incident.incident} {done}: "{answer.ruling.reason}"',
+                f"{answer.seconds:.1f} s after the answer",
+            )
+
+    def invite(self, url: str, passwords: Mapping[str, str], end: str) -> None:
+        """Where to go on by hand."""
+        self.console.print(
+            f"  The console is at [bold]{url}[/bold]. Incidents wait for an answer; sign in as", soft_wrap=True
+        )
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for person, password in passwords.items():
+            table.add_row(person, Text(password, "cyan"))
+        self.console.print(Padding(table, (0, 0, 0, 4)))
+        self.console.print(f"  Ctrl-C: {end}." if end != "it runs on" else "  It runs on.", style="dim")
 
     def checks(self, checks: Sequence[Check]) -> None:
         """What holds and what does not."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from importlib import resources
 from pathlib import Path
 
 from agents.configuration import Configuration
+from agents.errors import Retryable
 from agents.monitor.compilation import compile_monitors
 from agents.records import Record
 from orchestration import config_files, deployment, keys, logs, signals_topic
-from orchestration.demo import assistant, caught, check, flow, picture, population, reference, traffic
+from orchestration.console import listening
+from orchestration.console import process as console
+from orchestration.demo import assistant, caught, check, flow, people, picture, population, reference, traffic
 from orchestration.demo.caught import Caught, Held, Made
 from orchestration.demo.check import Check, Outcome
 from orchestration.demo.flow import RATE, Seen, Sent
@@ -38,7 +42,7 @@ from orchestration.supervisor import LaneRow
 
 PREFIX = "demo"
 OURS = (
-    *("kafka", "ray", "evidence", "archive", "published", "profiles", "models", "auditor", "replay"),
+    *("kafka", "ray", "evidence", "archive", "published", "profiles", "models", "auditor", "replay", "console"),
     *("up.json", "decision.json", "approval-gap.svg"),
 )
 """What is in the demo's folder, and is emptied by its next run; its logs stay."""
@@ -52,7 +56,11 @@ class Started:
     configuration: Configuration
     """With the profiles named."""
     desk: Desk
-    people: Population
+    clients: Population
+    url: str
+    """Of the console."""
+    passwords: Mapping[str, str]
+    """Of the people who answer there."""
 
 
 def settings_of(folder: Path) -> Settings:
@@ -65,8 +73,19 @@ def settings_of(folder: Path) -> Settings:
         "publish": str(folder / "published"),
         "audit_interval_ms": 1_000,
         "snapshot_interval_ms": 1_000,
+        "console_port": _port(),
     }
     return deployment.located(Settings(**{**defaults, **own}))
+
+
+def _port() -> int:
+    """The console's usual port, or where that is taken any free one."""
+    usual = int(Settings.model_fields["console_port"].default)
+    if listening.free("127.0.0.1", usual):
+        return usual
+    with socket.socket() as anybody:
+        anybody.bind(("127.0.0.1", 0))
+        return int(anybody.getsockname()[1])
 
 
 def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
@@ -89,9 +108,24 @@ def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
         outcome = _check(screen, up, sent)
         _tell(screen, up.settings, outcome, sent, keep)
         ended(keep)
-    ok, took = all(one.ok for one in outcome.checks), f"{time.monotonic() - started:.0f} s in all"
-    screen.say(f"\nEverything held; {took}." if ok else f"\nNOT everything held, see ✗ above; {took}.", ok=ok)
+        took = time.monotonic() - started
+        if screen.console.is_terminal and sys.stdin.isatty():
+            _stay(screen, up, keep)
+    ok, told = all(one.ok for one in outcome.checks), f"{took:.0f} s in all"
+    screen.say(f"\nEverything held; {told}." if ok else f"\nNOT everything held, see ✗ above; {told}.", ok=ok)
     return ok
+
+
+def _stay(screen: Screen, up: Started, keep: bool) -> None:
+    """Leave the console to whoever is at the terminal."""
+    screen.heading("Your turn")
+    screen.invite(up.url, up.passwords, "it runs on" if keep else "everything ends")
+    if keep:
+        return
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        screen.remark("ending")
 
 
 @contextmanager
@@ -142,13 +176,18 @@ def _start(screen: Screen, settings: Settings, configuration: Configuration) -> 
         with screen.busy("starting") as report:
             settings = deployment.with_kafka(settings, report)
             report("the models learn")
-            desk, people, configuration = learning.result()
+            desk, clients, configuration = learning.result()
+            configuration = people.with_console(settings, configuration, f"http://127.0.0.1:{settings.console_port}")
+            passwords = people.accounts(settings, configuration)
             up = deployment.bring_up(settings, configuration, report=report)
             _heed_sigterm()
-            known = asyncio.run(flow.introduce(up.settings, people.groups))
+            known = asyncio.run(flow.introduce(up.settings, clients.groups))
             status = deployment.wait_for_lanes(
                 up.control, lambda now: report(f"{sum(_runs(row) for row in now.lanes)} of {len(now.lanes)} lanes run")
             )
+        page = console.wait(up.settings)
+    if page is None:
+        raise Retryable(f"the console does not answer: {console.last_words(up.settings)}")
     took = time.monotonic() - started
     screen.tick(f"Apache Kafka, Ray, and {len(status.lanes)} lanes on {len(status.workers)} workers", f"{took:.0f} s")
     rules = sum(len(policy.rules) for policy in configuration.policies)
@@ -158,15 +197,17 @@ def _start(screen: Screen, settings: Settings, configuration: Configuration) -> 
     )
     screen.learnt(desk.models[VERSION], desk.models[TUNED], len(desk.clients))
     screen.tick(f"who {known:,} of {len(desk.clients):,} clients are, told to monitors and to nobody else")
-    return Started(up.settings, configuration, desk, people)
+    declared = configuration.escalation
+    screen.tick(f"{len(declared.people)} people in {len(declared.teams)} teams, and their console at {page.url}")
+    return Started(up.settings, configuration, desk, clients, page.url, passwords)
 
 
 def _learn(settings: Settings, configuration: Configuration) -> tuple[Desk, Population, Configuration]:
     """Models, saved and read back; profiles, stored; and the configuration that names them."""
-    people = population.load()
-    desk = Desk(train(people, settings.data_dir / "models"), assistant.train(), people.clients)
-    found = reference.profiles(configuration, desk, people)
-    return desk, people, reference.profiled(configuration, found, ProfileStore(settings.profiles_url).put)
+    clients = population.load()
+    desk = Desk(train(clients, settings.data_dir / "models"), assistant.train(), clients.clients)
+    found = reference.profiles(configuration, desk, clients)
+    return desk, clients, reference.profiled(configuration, found, ProfileStore(settings.profiles_url).put)
 
 
 def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
@@ -185,12 +226,15 @@ def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
     screen.heading("Checks")
     whole = len(sent.messages) >= traffic.FULL
     if whole:
-        outcome.checks += [*caught.checks(found, made, raised, up.people.groups, up.desk.clients), acted.check]
+        outcome.checks += [*caught.checks(found, made, raised, up.clients.groups, up.desk.clients), acted.check]
     else:
         screen.remark(f"fewer than {traffic.FULL:,} decisions: whether monitors caught everything is not checked")
     screen.checks(outcome.checks)
+    met = _people(screen, up)
+    screen.heading("Checks of answers and evidence")
     steps: list[tuple[str, Callable[[], Check]]] = [
-        ("waiting for the last checkpoints", lambda: check.settled(settings, sent.messages)),
+        ("comparing what people answered", lambda: check.answered(settings, sent.messages, met.finals)),
+        ("waiting for the last checkpoints", lambda: check.settled(settings, sent.messages, len(met.finals))),
         ("verifying the evidence", lambda: check.audited(settings, auditor)),
         ("proving a verdict", lambda: check.proved(settings, outcome.example, auditor)),
         ("judging a decision again", lambda: check.judged_again(settings, outcome.example)),
@@ -209,6 +253,14 @@ def _check(screen: Screen, up: Started, sent: Sent) -> Outcome:
         with screen.busy("drawing the approval gap"):
             _draw(up, made, observations, gap, acted)
     return outcome
+
+
+def _people(screen: Screen, up: Started) -> people.Seen:
+    """Incidents with what people are told of them, and the answers of scripted reviewers."""
+    with screen.busy("people answer") as report:
+        met = people.answer(up.settings, up.url, up.passwords, report)
+    screen.people(met)
+    return met
 
 
 def _made(settings: Settings, sent: Sent) -> list[Made]:
@@ -232,7 +284,7 @@ def _draw(up: Started, made: list[Made], observations: list[Record], gap: Caught
     profiles = signals_topic.profiles_of(up.settings, up.configuration)
     points = picture.curve(observations, compile_monitors(up.configuration, profiles)[NAME])
     before = sum((one.call.model, one.call.version) == (NAME, VERSION) for one in made)
-    true = caught.true_ratio(made, up.people.groups, up.desk.clients)
+    true = caught.true_ratio(made, up.clients.groups, up.desk.clients)
     alarm = before + gap.decisions if gap.alarm is not None else None
     held = before + acted.decisions if acted.first is not None else None
     picture.draw(points, picture.Moments(before, alarm, held), true, up.settings.data_dir / "approval-gap.svg")
