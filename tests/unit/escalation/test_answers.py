@@ -390,3 +390,24 @@ def test_a_configuration_without_people_accepts_nobody():
         refused(World(configuration=configuration(people={}, teams={}, console_keys={})).send(answer()))[0]
         == "unknown-key"
     )
+
+
+def test_a_header_of_ours_on_a_review_is_refused():
+    assert refused(World().check(signed(answer()), headers=[("govern-seq", b"1")]))[0] == "malformed"
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["content-type", "ce_id", "ce_source", "ce_type", "ce_specversion", "ce_data"])
+        | st.text(max_size=9),
+        st.none() | st.binary(max_size=30) | st.just(b"application/json"),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=200)
+@given(headers=HEADERS, value=st.binary(max_size=40) | st.just(signed(answer())))
+def test_whatever_the_headers_are_nothing_is_raised(headers, value):
+    found = World().check(value, headers=headers)
+    assert isinstance(found, Accepted) or found.reason in ORDER
