@@ -6,6 +6,7 @@ teams are shown.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from orchestration.console.pages.answers import cannot, form_of_one
 from orchestration.console.pages.asking import database, name_of, names_of
 from orchestration.console.pages.views import DecisionView, Event, Judged, Pairs
 from orchestration.console.parts import Parts, parts_of
-from orchestration.console.records import Fetched, parsed
+from orchestration.console.records import Fetched, Records, parsed
 from orchestration.console.redaction import Redacted, protected_names, redact
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
@@ -115,14 +116,19 @@ def _incidents(base: Database, position: Position, viewer: Viewer) -> list[Incid
 async def _fetched(parts: Parts, item: HeldItem) -> tuple[Fetched, Verdict | None, Verdict | None]:
     if parts.records is None:
         return Fetched(None, "This console is not connected to Kafka, so it cannot show the content."), None, None
+    partition = item.decision.partition
     try:
-        fetched = await parts.records.decision(item.decision, item.bytes_at)
-        partition = item.decision.partition
-        offsets = (item.verdict_offset, item.final_offset)
-        gate, final = [None if one is None else await parts.records.verdict(partition, one) for one in offsets]
+        return await asyncio.gather(
+            parts.records.decision(item.decision, item.bytes_at),
+            _verdict(parts.records, partition, item.verdict_offset),
+            _verdict(parts.records, partition, item.final_offset),
+        )
     except Retryable:
         return Fetched(None, "Kafka does not answer now, so the content cannot be shown. Try again."), None, None
-    return fetched, gate, final
+
+
+async def _verdict(records: Records, partition: int, offset: int | None) -> Verdict | None:
+    return None if offset is None else await records.verdict(partition, offset)
 
 
 def _outcome(item: HeldItem, shown: Redacted | None, configuration: Configuration | None) -> str:
