@@ -28,7 +28,7 @@ from orchestration.console.viewer import Viewer
 from orchestration.console.words import ADVICE, CAUSES, RESOLUTIONS, cause_words, count, duration, several, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
-from orchestration.reading.incident import Incident, Ruled, incident
+from orchestration.reading.incident import Changed, Incident, Ruled, incident
 from orchestration.settings import Settings
 
 SIZE = 10
@@ -203,7 +203,7 @@ def _similar(found: Incident, viewer: Viewer) -> tuple[Past, ...]:
 
 def _timeline(found: Incident, configuration: Configuration | None, viewer: Viewer) -> tuple[Event, ...]:
     events = [
-        Event(one.time_ms, _sentence(one.said or one.change), name_of(configuration, one.by, viewer), one.late_ms)
+        Event(one.time_ms, _sentence(one.said or one.change), _unsaid(one, configuration, viewer), one.late_ms)
         for one in found.timeline
         if one.said or one.change != "grew"
     ]
@@ -216,6 +216,12 @@ def _timeline(found: Incident, configuration: Configuration | None, viewer: View
             text = f"A message by {message.channel} could not be delivered. {message.detail}".strip()
             events.append(Event(message.delivered_ms or message.time_ms, text))
     return tuple(sorted(events, key=lambda one: one.at_ms))
+
+
+def _unsaid(one: Changed, configuration: Configuration | None, viewer: Viewer) -> str:
+    """Who did it, where the sentence does not say so."""
+    named = one.by is not None and any(name in one.said for name in (one.by, name_of(configuration, one.by)))
+    return "" if named else name_of(configuration, one.by, viewer)
 
 
 def _sentence(words: str) -> str:
