@@ -74,7 +74,8 @@ async def page_ticket(
                 "incident": incident.incident,
                 "shown": shown_digest(incident),
                 "through": dict(incident.through),
-                "covered": covered,
+                "covered": covered
+                or incident.held,  # rows may be behind the incident: rather bulk than too good a name
                 "teams": () if incident.proposal else tuple(filter(None, (incident.team, *incident.teams))),
                 "people": (*incident.told, *incident.with_),
                 "not_after_ms": expiry(request, incident.incident),
@@ -252,14 +253,14 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
 
 
 def kind_of(covered: int, within: Sequence[Position]) -> ReviewKind:
-    """How an answer was made: each decision opened, some, or none.
+    """How an answer was made: each decision opened, some, or none. Where no decision waits, the incident itself was looked at.
 
-    >>> kind_of(3, [])
-    'bulk'
+    >>> kind_of(3, []), kind_of(0, [])
+    ('bulk', 'individual')
     """
-    if not within:
-        return "bulk"
-    return "individual" if len(within) >= covered else "sample"
+    if len(within) >= covered:
+        return "individual"
+    return "sample" if within else "bulk"
 
 
 def _items(about: About, form: FormData) -> tuple[Position, ...] | None:

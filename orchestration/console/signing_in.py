@@ -68,7 +68,7 @@ async def show(request: Request) -> Response:
 async def sign_in(request: Request) -> Response:
     """Try it; one answer to every kind of failure."""
     parts, form = parts_of(request), request.state.form
-    person, onward = one(form, "person", 64).lower(), safe_next(one(form, "next", 1000))
+    person, onward = _person(parts, one(form, "person", 200).lower()), safe_next(one(form, "next", 1000))
     passwords = form.getlist("password")
     if len(passwords) != 1 or len(str(passwords[0])) > LONGEST:
         return await _form(request, onward, REFUSED, 401)
@@ -137,6 +137,16 @@ async def change_password(request: Request) -> Response:
         return _account(request, str(error), 400)
     log.info("%s changed the password", viewer.person)
     return await begin(request, viewer.person, "password", "/account?changed=1")
+
+
+def _person(parts: Parts, typed: str) -> str:
+    """The person that was meant: by name, or by the e-mail address that exactly one declared person has."""
+    configuration = parts.configuration()
+    people = configuration.escalation.people if configuration is not None else {}
+    if typed in people or "@" not in typed:
+        return typed
+    found = [person for person, member in people.items() if (member.email or "").lower() == typed]
+    return found[0] if len(found) == 1 else typed
 
 
 def _named(parts: Parts, person: str) -> str:

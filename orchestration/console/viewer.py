@@ -47,7 +47,7 @@ class Viewer:
     @property
     def may_answer(self) -> bool:
         """Whether forms are worth showing. What an answer is worth, the escalation lane decides."""
-        return self.signed_in and self.read_only is None and self.has("reviewer", "admin")
+        return self.signed_in and self.read_only is None and self.has("reviewer", "author", "admin")
 
     @property
     def sees_values(self) -> bool:

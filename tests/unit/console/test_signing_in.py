@@ -48,6 +48,12 @@ async def test_a_person_signs_in_and_the_cookie_is_out_of_reach_of_scripts_and_o
         assert "hello Dana Duarte" in (await browser.get("/")).text
 
 
+@pytest.mark.parametrize("typed", ["dana", " Dana ", "dana@bank.example", "Dana@Bank.Example"])
+async def test_a_person_may_type_the_name_or_the_address(tmp_path: Path, typed: str) -> None:
+    async with serve(tmp_path).browser() as browser:
+        assert (await sign_in(browser, typed)).status_code == 303
+
+
 async def test_whoever_is_not_signed_in_is_sent_to_the_form_and_back(tmp_path: Path) -> None:
     async with serve(tmp_path).browser() as browser:
         sent = await browser.get("/incidents/7f29-k1mq?link=abc")
