@@ -4,7 +4,8 @@
     incidents.py  one incident as it is remembered               telling.py    who is told, by which channel
     state.py      all of it, in parts of a snapshot              routing.py    which team, which chain, which hours
     desk.py       records, revisions and messages, numbered      timing.py     steps, deadlines, silences by the clock
-    folding.py    flags, signals and triage                      answering.py  reviews, by answers.py and quorum.py
+    folding.py    flags, signals, dead channels                  answering.py  reviews, by answers.py and quorum.py
+    triaging.py   summaries, and what they may not do
 
 Promise: the same inputs in the same steps give the same bytes, wherever the lane was restarted in between.
 """
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from agents.configuration import Configuration
 from agents.errors import Poison
-from agents.escalation import answering, folding, timing
+from agents.escalation import answering, folding, timing, triaging
 from agents.escalation.desk import Desk, Heard, stretches
 from agents.escalation.routing import Desks
 from agents.escalation.state import State
@@ -155,7 +156,7 @@ class EscalationAgent:
         except ValueError as error:
             self._refuse(record, error)
             return
-        folding.triage(self.desk, event.data, "sha256:" + hashlib.sha256(record.value or b"").hexdigest())
+        triaging.triage(self.desk, event.data, "sha256:" + hashlib.sha256(record.value or b"").hexdigest())
 
     def _signal(self, record: Record) -> None:
         for key, heard in self._heard(record):

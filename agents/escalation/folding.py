@@ -1,4 +1,4 @@
-"""What flags, signals and triage records make of incidents: opened, grown, worsened, quiet.
+"""What flags and signals make of incidents: opened, grown, worsened, quiet; and told anew where a channel is dead.
 
 Promise: however a stream of flags is cut into batches, the incidents are the same, record by record.
 """
@@ -6,17 +6,17 @@ Promise: however a stream of flags is cut into batches, the incidents are the sa
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from agents.escalation import messages, timing
-from agents.escalation.declared import Step
 from agents.escalation.desk import Desk, Heard
 from agents.escalation.grouping import Cause, group_of, incident_id, parse
-from agents.escalation.incidents import MOST_KEYS, SEVERITIES, Live, rank
+from agents.escalation.incidents import MOST_KEYS, Live, rank
 from agents.escalation.routing import Routed, route
 from agents.escalation.samples import gather
-from agents.escalation.telling import Told, again, tell
+from agents.escalation.telling import Told, again
 from agents.events import Effect, Flag, FlagData, Mode, Position, Severity, SignalData, SignalStatus
-from agents.people_events import Change, IncidentData, Status, TriageData, shown_digest
+from agents.people_events import Change, IncidentData, Status, shown_digest
 from agents.policy.flags import dedup_key
 
 LOUD = (SignalStatus.WARN, SignalStatus.ALARM)
@@ -97,10 +97,10 @@ def begin(desk: Desk, live: Live, said: str, at_ms: int) -> None:
     if not live.muted:
         told, words = timing.first_step(desk, live)
     changes: tuple[Change, ...] = ("triggered",)
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     if told is not None:
         changes = ("triggered", "told")
-        fields = {"step": 0, "told": tuple(told.people), "with_": tuple(told.people)}
+        fields = {"told": tuple(told.people), "with_": tuple(told.people)}
     elif live.muted:
         changes = ("triggered", "inhibited" if live.data.inhibited_by is not None else "silenced")
     desk.write(
@@ -109,7 +109,7 @@ def begin(desk: Desk, live: Live, said: str, at_ms: int) -> None:
         said="; ".join(part for part in (said, words) if part),
         due_ms=at_ms,
         send=[("trigger", told, tuple(told.passed.values()))] if told is not None else (),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 
@@ -149,9 +149,14 @@ def worsened(desk: Desk, live: Live, before: Severity, team: str | None, cause: 
     elif not timing.muted(desk, live):
         told = desk.present(live)
         why = timing.words(told) if told.people else ""
-    people = {"told": timing.merged(live.data.told, told.people), "with_": timing.merged(live.data.with_, told.people)}
-    said = "; ".join(part for part in (said, why) if part)
-    desk.write(live, "worsened", said=said, send=[("escalate", told, ())], **people)  # type: ignore[arg-type]
+    desk.write(
+        live,
+        "worsened",
+        said="; ".join(part for part in (said, why) if part),
+        send=[("escalate", told, ())],
+        told=timing.merged(live.data.told, told.people),
+        with_=timing.merged(live.data.with_, told.people),
+    )
 
 
 def adopt(desk: Desk, live: Live) -> None:
@@ -270,8 +275,10 @@ def signal(desk: Desk, key: str, heard: Heard | None) -> None:
         desk.write(
             live, "calmed", said="the alarm ended" if live.data.labels.get("status") == "alarm" else "the warning ended"
         )
-    elif was is not None and live.quiet_ms is None:
+    elif was is not None and live.quiet_ms is None and before is not None:
         desk.write(live, "worsened", said="it is back")
+    else:
+        live.dirty = True  # its flag was read before it: nothing that people act on
     timing.plan(desk, live)
 
 
@@ -319,64 +326,3 @@ def _lost(desk: Desk, live: Live, event: Flag, *, only_these: bool) -> None:
 
 def _channel(event: Flag) -> str:
     return event.data.labels.get("channel") or parse(event.data.dedup_key).cause.partition("/")[2]
-
-
-# -- triage ------------------------------------------------------------------------------------------------------------
-
-
-def triage(desk: Desk, data: TriageData, digest: str) -> None:
-    """Take note of a summary: teams are only added, severity rises by one step at most and never falls."""
-    live = desk.state.find(data.incident)
-    newer = (data.revision, int(data.by == "model"))
-    if live is None or not live.open or newer < live.triaged or data.revision >= live.written:
-        return
-    live.triaged = newer
-    known = live.data
-    added = tuple(
-        one
-        for one in dict.fromkeys(data.teams)
-        if one in desk.desks.declared.teams and one not in (known.team, *known.teams)
-    )
-    highest = SEVERITIES[min(rank(live.flagged) + 1, len(SEVERITIES) - 1)]
-    severity = max(known.severity, min(data.severity, highest, key=rank), key=rank)
-    raised = severity is not known.severity
-    desk.state.update(live, triage=digest, teams=(*known.teams, *added), severity=severity)
-    if not raised and not added:
-        desk.write(live, "triaged", said="")
-        timing.plan(desk, live)
-        return
-    said = [f"triage adds {messages.listed(added)}"] if added else []
-    said += [f"triage finds it {severity.value}"] if raised else []
-    told, when = _told_by_triage(desk, live, added, raised=raised, model=data.by == "model")
-    said += [f"told {messages.listed(told.people)}"] if told.people else []
-    desk.write(
-        live,
-        "triaged",
-        *(("worsened",) if raised else ()),
-        said="; ".join([*said, *when]),
-        send=[("escalate", told, tuple(told.passed.values()))],
-        told=timing.merged(live.data.told, told.people),
-        with_=timing.merged(live.data.with_, told.people),
-    )
-    timing.plan(desk, live)
-
-
-def _told_by_triage(
-    desk: Desk, live: Live, added: tuple[str, ...], *, raised: bool, model: bool
-) -> tuple[Told, list[str]]:
-    """Whom a raise or an added team tells now; what a model says alone pages nobody outside hours."""
-    told, later = Told(), []
-    if timing.muted(desk, live):
-        return told, []
-    case = desk.situation(live, live.flagged if model else None)
-    own = raised and bool(live.data.told)
-    asked = [one for one in added if not model or desk.desks.is_open(one, desk.now_ms)]
-    if own and (not model or desk.desks.is_open(live.data.team, desk.now_ms)):
-        told = desk.present(live, case.severity)
-    elif own:
-        later.append(live.data.team or "")
-    later += [one for one in added if one not in asked]
-    for team in asked:
-        told.add(tell(desk.desks, Step(tell=(f"team:{team}",)), case))
-    live.at_open = tuple(dict.fromkeys((*live.at_open, *(one for one in later if one))))
-    return told, ["outside hours: told when business opens"] if later else []

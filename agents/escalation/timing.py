@@ -6,6 +6,7 @@ it would have, and says how late it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from agents.escalation.declared import Chain, Step
@@ -146,7 +147,6 @@ def _step(desk: Desk, live: Live, number: int, due_ms: int, changes: tuple[Chang
         said="; ".join(part for part in (said, words) if part),
         due_ms=due_ms,
         send=[(kind, told, tuple(told.passed.values()))],
-        step=number,
         told=merged(live.data.told, told.people),
         with_=merged(live.data.with_, told.people) if number and not repeating else tuple(told.people),
     )
@@ -157,6 +157,7 @@ def _take(desk: Desk, live: Live, number: int) -> tuple[Told, str]:
     told = tell(desk.desks, chain.steps[number], desk.situation(live))
     live.left = tuple(one for one in live.left if one > number)
     live.repeated_ms = desk.now_ms
+    desk.state.update(live, step=number)
     return told, words(told)
 
 
@@ -170,9 +171,9 @@ def words(told: Told) -> str:
     return "; ".join(parts) or "there is nobody to tell"
 
 
-def merged(before: tuple[str, ...], more: object) -> tuple[str, ...]:
+def merged(before: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
     """Those before, then whoever is new."""
-    return tuple(dict.fromkeys((*before, *more)))  # type: ignore[misc]
+    return tuple(dict.fromkeys((*before, *more)))
 
 
 def grown(live: Live) -> str:

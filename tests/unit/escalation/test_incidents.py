@@ -184,3 +184,11 @@ def test_the_deadline_counts_from_the_first_that_waits_however_many_come() -> No
     assert live.before({"gim.decisions/0": 600}) == 600
     assert 300 <= live.before({"gim.decisions/0": 300}) <= 320, "never fewer than there are"
     assert len(live.marks["gim.decisions/0"]) <= 64
+
+
+def test_a_signal_that_is_read_after_its_flag_is_linked_without_ado() -> None:
+    lane = Lane().flags(alarm()).step(signals=[signal("alarm")])
+    assert len(lane.history) == 1
+    lane.wait(2 * 3600)
+    assert lane.one.status is Status.TRIGGERED, "it is an alarm still"
+    assert lane.one.signal is not None
