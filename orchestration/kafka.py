@@ -142,6 +142,10 @@ class Broker:
 
     async def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Committed offsets of a group without joining it; partitions that have none are left out."""
+        return {place: offset for place, (offset, _) in (await self.noted(group, partitions)).items()}
+
+    async def noted(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
+        """The same with the text that was committed beside each offset; empty where none was."""
         admin = AIOKafkaAdminClient(**self.settings.client())
         await admin.start()
         try:
@@ -150,7 +154,7 @@ class Broker:
             )
         finally:
             await admin.close()
-        return {(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+        return {tuple(tp): (meta.offset, meta.metadata or "") for tp, meta in found.items() if meta.offset >= 0}
 
     async def written(self, topic: str, partition: int) -> int:
         """The end of a partition, open transactions included (its high watermark)."""

@@ -136,8 +136,13 @@ class LaneLife(ABC):
 
     # -- a transaction ---------------------------------------------------------------------------------------------
 
-    async def _transact(self, outputs: Iterable[Stretch], offsets: Mapping[TopicPartition, int]) -> None:
-        """Steps 4 to 7; any failure leaves nothing behind and ends this life of the lane."""
+    async def _transact(
+        self, outputs: Iterable[Stretch], offsets: Mapping[TopicPartition, int | tuple[int, str]]
+    ) -> None:
+        """Steps 4 to 7; any failure leaves nothing behind and ends this life of the lane.
+
+        An offset may come with a text that is committed beside it.
+        """
         producer = self._producer
         assert producer is not None
         writer, stretches = Writer(producer), iter(outputs)

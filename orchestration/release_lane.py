@@ -8,8 +8,9 @@ Killed anywhere it goes on where the tombstones end. A ruling's offset is commit
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -52,6 +53,7 @@ class ReleaseLane(LaneLife):
         self._parts = Parts(name)
         self._reader: HeldReader | None = None
         self._number = 0  # snapshots written
+        self._held_end = 0  # held is written so far at least
         self._now_ms = -1  # the broker's time of the newest ruling read
         self._seen = 0  # the next offset of rulings to read
         self._settled = 0  # all that was held when the rulings before this one were made has been seen
@@ -66,7 +68,7 @@ class ReleaseLane(LaneLife):
 
     async def _loop(self) -> None:
         idle_since = time.monotonic()
-        progress_at: float | None = None
+        moved_at: float | None = None  # since when there is progress without output
         while not self._stopping:
             taken = await self._take()  # 1. fetch (read_committed)
             self._kill.reach("fetched") if taken else None
@@ -81,16 +83,14 @@ class ReleaseLane(LaneLife):
             progress = self._release.progress(self._seen, self._settled)
             now = time.monotonic()
             if due is None:
-                moved = progress != self._committed
-                progress_at = (progress_at or now + PROGRESS_S) if moved else None
-                if not (moved and progress_at is not None and now >= progress_at) and now - idle_since < RECOMMIT_S:
+                moved_at = None if progress == self._committed else moved_at or now
+                if (moved_at is None or now - moved_at < PROGRESS_S) and now - idle_since < RECOMMIT_S:
                     continue
             self._kill.reach("prepared")
-            await self._transact(
-                self._with_snapshot(outputs, progress), {self._rulings: progress}
-            )  # 4. begin … 7. commit
+            everything = self._with_snapshot(outputs, progress)
+            await self._transact(everything, {self._rulings: (progress, str(self._number))})  # 4. begin … 7. commit
             self._kill.reach("settled")
-            self._committed, idle_since, progress_at = progress, time.monotonic(), None
+            self._committed, idle_since, moved_at = progress, time.monotonic(), None
             self.status.records += ended
             self.status.committed_at = time.time()
             await self._tell_refused()
@@ -126,6 +126,7 @@ class ReleaseLane(LaneLife):
         """Rulings are settled once held was read to where it ended when they came: no more of theirs can appear."""
         assert self._consumer is not None
         here, before = await self._consumer.position(self._held), self._settled
+        self._held_end = max(self._held_end, here)
         while self._marks and self._marks[0][1] <= here:
             self._settled = self._marks.pop(0)[0]
         if self._settled != before:
@@ -160,9 +161,18 @@ class ReleaseLane(LaneLife):
         mapped = {one.topic: SourceMapping(one, models).translate for one in standing.configuration.sources}
         return mapped.get
 
-    def _with_snapshot(self, outputs: Iterable[Stretch], progress: int) -> Iterator[Stretch]:
-        """The outputs, and in every transaction what they leave behind: the count of verdicts, rulings still needed."""
-        yield from outputs
+    def _with_snapshot(self, outputs: Sequence[Stretch], progress: int) -> Iterator[Stretch]:
+        """The outputs, and in every transaction what they leave behind: the count of verdicts, rulings still needed.
+
+        Each snapshot has a number, which is committed beside the offset, and says how far `held` is written at least: a start
+        can tell from that whether it sees all that was committed.
+        """
+        self._number += 1
+        ends = sum(len(messages) for place, messages in outputs if place == tuple(self._held))
+        self._held_end += ends + 1 if ends else 0  # the commit's marker takes an offset, too
+        return itertools.chain(outputs, self._snapshot(progress))
+
+    def _snapshot(self, progress: int) -> Iterator[Stretch]:
         kept = {f"ruling-{one.offset}": one.plain() for one in self._release.kept(progress)}
         known = self._parts.digests
         changed = {part: content for part, content in kept.items() if part not in known}
@@ -171,11 +181,10 @@ class ReleaseLane(LaneLife):
             offsets={},
             sequence={f"{self.broker.settings.topic('verdicts')}/{self.name.partition}": self._finals.sequence},
             now_ms=self._now_ms,
-            state={"snapshots": self._number + 1},
+            state={"snapshots": self._number, "held": self._held_end},
         )
         state = State(head, changed, [part for part in known if part not in kept])
         offsets = {f"{self._rulings.topic}/{self._rulings.partition}": progress}
-        self._number += 1
         for message in self._parts.messages(state, offsets, self._number):
             yield (self._snapshots, 0), [message]
 
@@ -212,28 +221,34 @@ class ReleaseLane(LaneLife):
         self.status.state = "starting"
         self._producer = await self.broker.producer(self.name.transactional_id)
         await self._fits(self.name.topic, self.name.partition)
-        found = await self.broker.committed(self.group, [tuple(self._rulings)])
-        committed = found.get(tuple(self._rulings))
+        found = await self.broker.noted(self.group, [tuple(self._rulings)])
+        committed, number = found.get(tuple(self._rulings), (None, ""))
         self._consumer = await self.broker.consumer(tuple(self._rulings), tuple(self._held))
-        kept, start = await self._resume_from(self._consumer, committed)
+        kept, start = await self._resume_from(self._consumer, committed, int(number or "0"))
         self._committed = -1 if committed is None else committed
         self._seen = self._settled = start
         self._marks, self._totals = [], {}
         self._consumer.seek(self._rulings, start)
         self._release = Release(self.name.partition)
         self._number = int(kept.head.state.get("snapshots", 0)) if kept else 0
+        self._held_end = int(kept.head.state.get("held", 0)) if kept else 0
         self._now_ms = kept.head.now_ms if kept else -1
         sequence = kept.head.sequence if kept else {}
         self._finals = self._counting(next(iter(sequence.values()), 0))
         self._parts = Parts(self.name, dict(kept.head.parts) if kept else {})
         self._reader = HeldReader(await self.broker.reader(*self._held), self._held)
-        await self._read_held(self._consumer, await self._reader.end())
+        await self._read_held(self._consumer, await self._end_of_held(self._reader))
         for told in sorted((kept.parts if kept else {}).values(), key=lambda one: int(one["offset"])):
             self._release.rule(Ruled.of_plain(told))
         self._kill.reach("opened")
 
-    async def _resume_from(self, consumer: AIOKafkaConsumer, committed: int | None) -> tuple[Kept | None, int]:
-        """The snapshot to start from, None where the lane is new, and the first ruling to read."""
+    async def _resume_from(
+        self, consumer: AIOKafkaConsumer, committed: int | None, number: int
+    ) -> tuple[Kept | None, int]:
+        """The snapshot to start from, None where the lane is new, and the first ruling to read.
+
+        An older snapshot than the one that was committed last would count verdicts twice.
+        """
         until = time.monotonic() + RECOVERY_S
         while True:
             begin = (await consumer.beginning_offsets([self._rulings]))[self._rulings]
@@ -241,11 +256,12 @@ class ReleaseLane(LaneLife):
             kept = await read_snapshot(self.broker, self.name, surely=True, newest=True)
             if committed is None and kept is None:
                 return None, begin
-            if committed is not None and kept is not None and begin <= committed <= end:
+            fresh = kept is not None and int(kept.head.state.get("snapshots", 0)) >= number
+            if committed is not None and fresh and begin <= committed <= end:
                 return kept, committed
             if time.monotonic() > until or committed is None or committed < begin:
                 raise OffsetsLost(self._lost(committed, begin, end))
-            self.status.detail = "rulings end before what was committed: waiting for the broker to recover"
+            self.status.detail = "what was committed last cannot be seen yet: waiting for the broker to recover"
             await asyncio.sleep(0.5)
 
     def _lost(self, committed: int | None, begin: int, end: int) -> str:
@@ -257,11 +273,24 @@ class ReleaseLane(LaneLife):
                 "with N = the offset that its last snapshot names"
             )
         if begin <= committed <= end:
-            return f"{self.name} has a committed offset but no snapshot on {self._snapshots}"
+            return f"{self.name} has a committed offset, but {self._snapshots} lacks the snapshot that was committed with it"
         return (
             f"{self.name} must read rulings from offset {committed}, but {place} holds {begin} to {end}: "
             "rulings were deleted before they were worked off"
         )
+
+    async def _end_of_held(self, reader: HeldReader) -> int:
+        """Where held ends, once that is as far as the last snapshot says."""
+        until = time.monotonic() + RECOVERY_S
+        while (end := await reader.end()) < self._held_end:
+            if time.monotonic() > until:
+                raise OffsetsLost(
+                    f"{self.name}: {self._held.topic}/{self._held.partition} ends at {end}, but was written up to "
+                    f"{self._held_end}: tombstones are lost, and decisions that went out would go out again"
+                )
+            self.status.detail = "held ends before what was committed: waiting for the broker to recover"
+            await asyncio.sleep(0.5)
+        return end
 
     async def _read_held(self, consumer: AIOKafkaConsumer, end: int) -> None:
         """All of held up to where it ended after the fence; open transactions of policy lanes are waited for.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.audit.commitment import check
+from agents.errors import OffsetsLost
 from agents.events import Verdict
 from orchestration import config_topic, keys
 from orchestration.bootstrap import lane_names
@@ -285,3 +286,32 @@ def test_there_is_one_release_lane_for_each_partition_of_held(partitions: int, t
     settings = Settings(prefix="t", data_dir=tmp_path, partitions=partitions)
     found = [one for one in lane_names(settings, None) if one.agent == "release"]
     assert [one.transactional_id for one in found] == [f"t.release.t.held.{n}" for n in range(partitions)]
+
+
+async def test_a_lane_that_cannot_see_its_last_snapshot_or_tombstones_ends_loudly_and_lets_nothing_out_twice(
+    broker: LocalKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.release_lane.RECOVERY_S", 0.5)
+    settings = await started(broker, prefix, tmp_path)
+    lane = f"{prefix}.release.{settings.topic('held')}.0".encode()
+    async with running(*lanes_of(settings, CONFIGURATION, LANES)):
+        await until(lambda: _held(settings, 7))
+        await rule(settings, broker, ruling(0, ["unsure"], through=through(settings, 2)))
+        await until(lambda: ended(settings, 2))
+        await _committed(settings, 1)
+    heads = [one for one in await topic(settings, "snapshots") if one.key == lane]
+    newest = json.loads(heads[-1].value)
+    place = (settings.topic("rulings"), 0)
+    assert (await Broker(settings).noted(lane.decode(), [place]))[place] == (
+        1,
+        str(newest["data"]["state"]["snapshots"]),
+    )
+    older = newest | {"data": newest["data"] | {"state": {"snapshots": 0, "held": 0}}}
+    await produce(broker, settings.topic("snapshots"), [(lane, json.dumps(older).encode())])
+    with pytest.raises(OffsetsLost, match="lacks the snapshot"):
+        await lanes_of(settings, CONFIGURATION, ("release",))[0].run()
+    newest["data"]["state"]["held"] += 100
+    await produce(broker, settings.topic("snapshots"), [(lane, json.dumps(newest).encode())])
+    with pytest.raises(OffsetsLost, match="tombstones are lost"):
+        await lanes_of(settings, CONFIGURATION, ("release",))[0].run()
+    assert len(await topic(settings, "released")) == 3
