@@ -212,7 +212,7 @@ class Escalation(Strict):
     resolve_after: Seconds = 3600.0
     """An alarm or warning that a monitor took back this long ago resolves its incident by itself; 0: never."""
     second_person: tuple[Literal["configuration", "safeguard", "access"], ...] = ()
-    """Changes that need a second person's approval."""
+    """Changes that need a second person's approval: so far the configuration's."""
 
     def loose_ends(self, calendars: Collection[str]) -> list[tuple[Path, str]]:
         """Names that lead nowhere: (path, what is wrong)."""
@@ -278,9 +278,13 @@ class Escalation(Strict):
                 problem = f"{wanted.people} people with the role {wanted.role} must agree, and there are {there}"
                 found.append((("chains", name, "quorum"), problem))
         for kind in self.second_person:
-            role: Role = "admin" if kind == "access" else "author"
-            if having(role) < 2:
-                problem = f"a change of {kind} needs two people with the role {role}: nobody could ever change it again"
+            if kind != "configuration":
+                problem = (
+                    f"nothing asks for a second person where {kind} changes, so far; only configuration can be declared"
+                )
+                found.append((("second_person",), problem))
+            elif having("author") < 2:
+                problem = "a change needs two people with the role author: nobody could ever change it again"
                 found.append((("second_person",), problem))
         return found
 
