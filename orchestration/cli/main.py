@@ -40,6 +40,11 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "review": ("orchestration.cli.review", "app", "Answer held decisions: approve, edit, reject, respond."),
     "silence": ("orchestration.cli.silence", "app", "Mute the messages of incidents for a while."),
     "stats": ("orchestration.cli.stats", "stats", "Show precision, times, agreement, bulk share and backlog."),
+    "digest": (
+        "orchestration.cli.digest",
+        "digest",
+        "Print a week of a model on one page: quiet or not, what changed.",
+    ),
     "tune": ("orchestration.cli.tune", "tune", "Propose changes of rules and monitors from what people ruled."),
     "audit": ("orchestration.cli.audit", "app", "Make keys, verify evidence, prove one decision."),
     "schema": ("orchestration.cli.schema", "app", "Export the contract as JSON Schema and AsyncAPI."),
