@@ -4,7 +4,7 @@ Its own deliveries say what is done, so after kill -9 it sends again only what h
 waits for no channel: attempts run beside the loop (orchestration/notify/delivering.py), and only their results are written.
 
     1. fetch      2. follow config      3. begin with what is new, once a transaction has committed past it
-    4. take the results      5. deliveries, and flags of what was given up, with the offsets, in one transaction
+    4. wait for results      5. deliveries, and flags of what was given up, with the offsets, in one transaction
 
 Its two decisions cannot be made again (whether a server answered, and when), hence no manifest. A lost offset or snapshot
 does no harm: it reads the topic from the beginning, and deliveries say the rest.
@@ -17,18 +17,17 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from agents.errors import Malformed
-from agents.escalation.declared import Escalation
 from agents.events import Severity, SnapshotData
 from agents.people_events import Delivery, DeliveryData
 from agents.policy.flags import FlagBook
 from agents.policy.times import iso
 from agents.records import Message as KafkaMessage
 from agents.records import Record, Stretch
-from orchestration.config_topic import KEY
-from orchestration.kafka import Broker, batches, close
+from orchestration.following import Following
+from orchestration.kafka import Broker, batches
 from orchestration.lane_life import RECOMMIT_S, LaneLife
 from orchestration.notify.delivering import LASTING, PROBE, SOON, Delivering, Patience, Result
 from orchestration.notify.errand import Sent
@@ -36,7 +35,6 @@ from orchestration.notify.message import Message
 from orchestration.notify.outbox import Entry, Outbox
 from orchestration.notify.sending import send
 from orchestration.snapshots import head_message, read_snapshot
-from orchestration.ticks import InForce, read
 from orchestration.work import LaneName, Pace
 
 log = logging.getLogger("governance.notify")
@@ -84,17 +82,15 @@ class NotifyLane(LaneLife):
             fresh = await self._fetch()  # 1.
             await self._follow(surely=fresh)  # 2.
             if fresh:
-                await self._record([])
+                await self._record()
             self._delivering.wake()  # 3.
-            await self._delivering.wait(TURN_S)
-            results = self._delivering.take()  # 4.
-            if results or time.monotonic() - idle_since > RECOMMIT_S:
-                await self._record(results)  # 5.
-            idle_since = time.monotonic() if fresh or results else idle_since
+            await self._delivering.wait(TURN_S)  # 4.
+            if self._delivering.results or time.monotonic() - idle_since > RECOMMIT_S:
+                await self._record()  # 5.
+                idle_since = time.monotonic()
             await self._note()
         await self._delivering.end(GRACE_S)
-        if results := self._delivering.take():
-            await self._record(results)
+        await self._record()
 
     async def _fetch(self) -> bool:
         """Take what came; whether a notification is among it."""
@@ -121,10 +117,12 @@ class NotifyLane(LaneLife):
         await (self._following.catch_up() if surely else self._following.poll())
         self.status.configuration = self._following.in_force.digest
 
-    async def _record(self, results: Sequence[Result]) -> None:
-        """Deliveries and flags of these results; with none, only that everything up to here is known."""
+    async def _record(self) -> None:
+        """Deliveries and flags of all results so far; with none, only that everything up to here is known."""
+        assert self._delivering is not None
         now_ms, name = int(time.time() * 1000), self.name
-        # Everything is made before the first await: a snapshot must not skip an entry whose delivery is not in here.
+        # All is taken and made before the first await: a snapshot must not skip an entry whose delivery is not in here.
+        results = self._delivering.take()
         outputs: list[Stretch] = []
         if results:
             outputs.append(((name.topic, 0), [self._delivery(one, now_ms) for one in results]))
@@ -261,7 +259,7 @@ class NotifyLane(LaneLife):
         self._following = Following(self.broker)
         await self._following.open()
         self._delivering = Delivering(self._outbox, self._send, self._patience)
-        await self._record([])
+        await self._record()
         self._kill.reach("opened")
         if len(self._outbox):
             log.info("the outbox holds %d messages that are not done", len(self._outbox))
@@ -274,41 +272,3 @@ class NotifyLane(LaneLife):
         await super()._drop()
         if following is not None:
             await following.close()
-
-
-class Following:
-    """The configuration in force, read as a table by a consumer of its own."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker, self.in_force = broker, InForce()
-        self._place = TopicPartition(broker.settings.topic("config"), 0)
-        self._consumer: AIOKafkaConsumer | None = None
-
-    @property
-    def escalation(self) -> Escalation:
-        """What is declared of people and channels; empty without a configuration."""
-        configuration = self.in_force.configuration
-        return configuration.escalation if configuration is not None else Escalation()
-
-    async def open(self) -> None:
-        """Read all of it."""
-        self._consumer = await self.broker.consumer(tuple(self._place), from_start=True)
-        await self.catch_up()
-
-    async def catch_up(self) -> None:
-        """Read up to the end as it is now."""
-        assert self._consumer is not None
-        end = (await self._consumer.end_offsets([self._place]))[self._place]
-        while await self._consumer.position(self._place) < end:
-            await self.poll(200)
-
-    async def poll(self, wait_ms: int = 0) -> None:
-        """Take what came."""
-        assert self._consumer is not None
-        for record in (await self._consumer.getmany(self._place, timeout_ms=wait_ms)).get(self._place, ()):
-            if record.key == KEY and record.value is not None:
-                self.in_force = read(record.value, record.offset, self.in_force)
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        await close(self._consumer)
