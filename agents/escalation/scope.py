@@ -122,7 +122,11 @@ def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
     if data.items is not None:
         outside = [one for one in data.items if not lies_before(one, incident.through)]
         if outside or not data.items:
-            return f"{_named(outside)} of `items` were not flagged" if outside else "`items` is empty: name decisions, or leave it out"
+            return (
+                f"{_named(outside)} of `items` were not flagged"
+                if outside
+                else "`items` is empty: name decisions, or leave it out"
+            )
     elif case.waiting(incident.through) > 0 and case.waiting(data.through) == 0:
         return "the answer does not say which held decisions it is for: `through`, or `items`"
     return None
