@@ -80,7 +80,7 @@ def of_incident(record: Record) -> Iterator[Step]:
             "data": _text(data),
         },
     )
-    owner: Row = {"incident": data.incident}
+    owner = ("incident", data.incident)
     teams = dict.fromkeys((*((data.team,) if data.team else ()), *data.teams))
     yield Replace(tables.incident_people, owner, tuple({"person": one} for one in dict.fromkeys(data.with_)))
     yield Replace(tables.incident_teams, owner, tuple({"team": one} for one in teams))
@@ -165,7 +165,7 @@ def of_ruling(record: Record) -> Iterator[Step]:
         },
     )
     rests = tuple({"review": one} for one in dict.fromkeys(data.reviews))
-    yield Replace(tables.ruling_reviews, {"ruling": event.id}, rests)
+    yield Replace(tables.ruling_reviews, ("ruling", event.id), rests)
 
 
 def _of_refusal(event: Refusal, record: Record) -> Iterator[Step]:

@@ -27,7 +27,7 @@ def test_every_kind_of_record_becomes_rows(database: Database, settings: Setting
         assert connection.scalar(total) == 343  # 341 at the gate, 2 final
 
 
-@pytest.mark.parametrize(("size", "order"), [(1, ()), (7, ("verdicts", "signals")), (50, ("rulings", "held"))])
+@pytest.mark.parametrize(("size", "order"), [(13, ()), (29, ("verdicts", "signals")), (70, ("rulings", "held"))])
 def test_rows_do_not_depend_on_how_batches_are_cut(
     database: Database, settings: Settings, size: int, order: tuple[str, ...]
 ) -> None:

@@ -271,7 +271,7 @@ def everything(world: World) -> World:
     world.notification(first)
     world.delivery(world.notification(grown), "retrying", T0 + 11_000)
     world.delivery(f"{grown.incident}/1/mail/0", "sent", T0 + 12_000)
-    for second in range(0, 4000, 7):
+    for second in range(0, 4000, 29):
         estimate = {"estimate": second / 4000, "n": second, "e_value": float(second), "limit": 1e6}
         world.signal("alarm" if second > 2000 else "ok", T0 + second * 1000, **estimate)
     world.signal("ok", T0, monitor="drift")
