@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.errors import Retryable
+from orchestration.console.answering import what_became_of
 from orchestration.console.forms import ours, read_form, token_before, token_fits
 from orchestration.console.hosts import Hosts, listed
 from orchestration.console.parts import Parts, parts_of
@@ -99,8 +100,6 @@ class Access:
         if request.method == "POST":
             await self._check_form(request, token)
         if request.query_params.get("sent") and session is not None:
-            from orchestration.console.answering import what_became_of
-
             request.state.told = await what_became_of(parts, session, request.query_params["sent"])
         return cookies
 
@@ -148,9 +147,7 @@ def _beside(request: Request, settings: Settings) -> bool:
 
 def _session(parts: Parts, request: Request) -> tuple[Session | None, list[str]]:
     given = [value for name, value in _cookies(request) if name == COOKIE]
-    attended = (
-        request.url.path != "/events"
-    )  # a hidden page keeps its stream, and is no reason to keep somebody signed in
+    attended = request.url.path != "/events"  # a hidden page keeps its stream: no reason to keep somebody signed in
     found = parts.sessions.find(given[0], attended=attended) if len(given) == 1 else None
     header = parts.settings.console_proxy_header.strip().lower()
     if not header:

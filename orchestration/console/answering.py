@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -41,14 +41,17 @@ from orchestration.console.sending import Told
 from orchestration.console.sessions import LONGEST_MS, Session
 from orchestration.console.tickets import About, Ticket, parse_place
 from orchestration.console.viewer import Viewer
+from orchestration.reading.held import held_items
 
 WAIT_S = 2.0
 """So long the answer's page waits for what became of it."""
 A_MINUTE = 30
 """Answers of one session in a minute."""
 SWEEP_S = 600.0
-REASONED = (*ANSWERS, "resolve", "silence", "unsilence", "label", "override")
-"""What needs a reason."""
+REASONED = (*ANSWERS, "resolve")
+"""What is done to an incident only with a reason."""
+FEW = 50
+"""So many waiting decisions are remembered one by one, so that opening each of them can be told from opening others."""
 
 
 async def page_ticket(
@@ -58,29 +61,33 @@ async def page_ticket(
     covered: int = 0,
     items: Iterable[Position] | None = None,
     decision: Position | None = None,
+    waiting: Iterable[Position] | None = None,
 ) -> str:
     """The ticket that the page's forms carry; empty where this viewer cannot answer.
 
     `covered` is how many held decisions an answer to the whole incident would cover now; `items` are the single ones that
-    the page offers to answer; `decision` is the released one that it asks a blind label for.
+    the page offers to answer; `decision` is the released one that it asks a blind label for; `waiting` are those that wait,
+    one by one, where the read model cannot be asked.
     """
     parts, session, viewer = parts_of(request), _session_at(request), viewer_at(request)
     if session is None or viewer.read_only is not None or request.method != "GET":
         return ""
     about = About(decision=decision, items=None if items is None else tuple(items))
     if incident is not None:
-        about = about.model_copy(
-            update={
-                "incident": incident.incident,
-                "shown": shown_digest(incident),
-                "through": dict(incident.through),
-                "covered": covered
-                or incident.held,  # rows may be behind the incident: rather bulk than too good a name
-                "teams": () if incident.proposal else tuple(filter(None, (incident.team, *incident.teams))),
-                "people": (*incident.told, *incident.with_),
-                "not_after_ms": expiry(request, incident.incident),
-            }
-        )
+        if waiting is None and 0 < covered <= FEW and parts.reading is not None:
+            found = await run_in_threadpool(held_items, parts.reading, incident, limit=FEW)
+            waiting = [one.decision for one in found.items]
+        shown = {
+            "incident": incident.incident,
+            "shown": shown_digest(incident),
+            "through": dict(incident.through),
+            "covered": covered or incident.held,  # rows may be behind the incident
+            "waiting": None if waiting is None else tuple(waiting),
+            "teams": () if incident.proposal else tuple(filter(None, (incident.team, *incident.teams))),
+            "people": (*incident.told, *incident.with_),
+            "not_after_ms": expiry(request, incident.incident),
+        }
+        about = about.model_copy(update=shown)
     return await run_in_threadpool(parts.tickets.issue, session.digest, about)
 
 
@@ -176,10 +183,10 @@ async def label(request: Request) -> Response:
         raise HTTPException(400, "the form judges no decision")
     reason = one(form, "reason")
     if not reason:
-        return await _incomplete(request, ticket, "Say why: a sentence is enough.", "/")
+        return await _incomplete(request, ticket, "Say why: a sentence is enough.", "/blind")
     said = {"decision": ticket.about.decision, "agrees": agrees == "yes", "kind": "individual"}
     data = _said(request, "label", reason).model_copy(update={**said, "shown_ms": _shown_ms(request, ticket)})
-    return await _send(request, ticket, data, "/")
+    return await _send(request, ticket, data, "/blind")
 
 
 async def override(request: Request) -> Response:
@@ -242,7 +249,11 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
         "not_after_ms": ends if about.not_after_ms is None else min(ends, about.not_after_ms),
     }
     if action in ANSWERS:
-        fields |= {"opened": tuple(within), "kind": kind_of(about.covered if items is None else len(items), within)}
+        meant = items if items is not None else about.waiting
+        fields |= {
+            "opened": tuple(within),
+            "kind": kind_of(about.covered if items is None else len(items), meant, within),
+        }
     if action == "edit":
         fields["edit"] = _edit(form)
     if action == "respond":
@@ -252,15 +263,17 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
     return said.model_copy(update=fields)
 
 
-def kind_of(covered: int, within: Sequence[Position]) -> ReviewKind:
-    """How an answer was made: each decision opened, some, or none. Where no decision waits, the incident itself was looked at.
+def kind_of(count: int, meant: Collection[Position] | None, opened: Collection[Position]) -> ReviewKind:
+    """How an answer to so many decisions was made: each of them opened, some, or none; `meant`: which ones, where known.
 
-    >>> kind_of(3, []), kind_of(0, [])
+    Where no decision waits, the incident itself was looked at.
+
+    >>> kind_of(3, None, []), kind_of(0, None, [])
     ('bulk', 'individual')
     """
-    if len(within) >= covered:
+    if count == 0 or (meant is not None and len(meant) >= count and set(opened).issuperset(meant)):
         return "individual"
-    return "sample" if within else "bulk"
+    return "sample" if opened else "bulk"
 
 
 def _items(about: About, form: FormData) -> tuple[Position, ...] | None:
@@ -371,7 +384,8 @@ async def sweeping(parts: Parts) -> AsyncIterator[None]:
     async def sweep() -> None:
         while True:
             now = parts.clock()
-            await run_in_threadpool(parts.database.sweep, now, now - LONGEST_MS)
+            with suppress(Retryable):  # the next time, then
+                await run_in_threadpool(parts.database.sweep, now, now - LONGEST_MS)
             await asyncio.sleep(SWEEP_S)
 
     task = asyncio.create_task(sweep())

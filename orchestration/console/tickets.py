@@ -35,6 +35,8 @@ class About(BaseModel):
     """The single decisions that it offered to answer; None: none by itself."""
     covered: int = 0
     """Held decisions that an answer to all of it would cover."""
+    waiting: tuple[Position, ...] | None = None
+    """Which ones these are, where they are few; None: not known one by one."""
     decision: Position | None = None
     """For a blind label: the released decision."""
     teams: tuple[str, ...] = ()

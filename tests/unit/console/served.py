@@ -170,7 +170,7 @@ def pages(incidents: dict[str, IncidentData]) -> list[Route]:
 
     async def one(request: Request) -> Response:
         found = visible(request, incidents.get(request.path_params["incident"]))
-        ticket = await page_ticket(request, found, covered=3, items=HELD)
+        ticket = await page_ticket(request, found, covered=3, items=HELD, waiting=HELD)
         told = getattr(request.state, "told", None)
         said = f"{told.kind}: {told.text}" if told else ""
         return HTMLResponse(

@@ -13,6 +13,7 @@ import pytest
 
 from agents.events import Decision
 from agents.people_events import shown_digest
+from orchestration.console.answering import kind_of
 from orchestration.console.redaction import protected_names, redact
 from orchestration.console.viewer import Viewer, viewer_of
 from tests.unit.console.served import HELD, START_MS, Served, answer, configuration, incident, marked, serve, signed_in
@@ -65,6 +66,14 @@ async def test_decisions_count_as_opened_where_the_server_showed_them(served: Se
         await answer(browser, opened="gim.decisions/0/12")
     ((_, data),) = served.lane.sent
     assert (data.kind, data.opened) == (kind, HELD[:opened])
+
+
+def test_opening_others_than_those_that_wait_is_no_individual_review() -> None:
+    assert kind_of(2, HELD[:2], HELD[:2]) == "individual"
+    assert kind_of(2, HELD[:2], HELD[1:]) == "sample"
+    assert kind_of(3, HELD[:2], HELD[:2]) == "sample", "one of the three is not known"
+    assert kind_of(3, None, HELD) == "sample"
+    assert kind_of(3, None, []) == "bulk"
 
 
 async def test_single_decisions_can_be_answered(served: Served) -> None:
