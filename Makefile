@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test coverage test-long test-all check format bench compare study clean lock
+.PHONY: help venv demo test coverage test-long test-all check format bench compare study eval-triage clean lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ compare: $(COMPARE)/.installed ## Measure against Evidently and NannyML, install
 
 study: $(STAMP) ## Repeat the studies of the monitors' statistics and write docs/statistics.md
 	$(BIN)/python -m tests.studies
+
+eval-triage: $(STAMP) ## Score triage over 30 incidents; GOVERN_TRIAGE_MODEL names a model to score as well
+	$(BIN)/python -m tests.eval
 
 lock: ## Resolve requirements.lock anew (needs uv; the file holds hashes, no addresses)
 	uv pip compile pyproject.toml --extra dev --extra llm --universal --python-version 3.11 --generate-hashes \

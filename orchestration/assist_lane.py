@@ -298,7 +298,8 @@ class AssistLane(LaneLife):
 
 async def consult(llm: Llm, record: TriageData, sample: Sequence[Fenced]) -> tuple[TriageData, Sequence[bytes]]:
     """Ask, check, and have it mended once; what cannot be used gives way to the deterministic record, which says why."""
-    form, first, repair = form_for(record), prompt("triage"), prompt("repair")
+    form = form_for(record, bounded=llm.declared.base_url is not None)
+    first, repair = prompt("triage"), prompt("repair")
     untrusted = [text for one in sample for text in one.untrusted]
     messages: list[tuple[str, str]] = [("system", first.text), ("human", question(record, sample))]
     usage: list[Usage] = []

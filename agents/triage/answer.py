@@ -17,29 +17,49 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def form_for(record: TriageData) -> type[Form]:
+SHORT_SUMMARY, SHORT_TEXT, SHORT_LISTS = 400, 160, 2
+"""Bounds that stand in the form itself."""
+
+
+def form_for(record: TriageData, *, bounded: bool = False) -> type[Form]:
     """The form for a deterministic record; its JSON Schema goes to the provider.
 
-    Lengths are not part of it, since not every provider takes them: checks.py looks at them.
+    `bounded`: lengths are part of it. Servers that hold a model to a grammar need them, or a small one never ends; hosted
+    providers do not all take them. checks.py looks at lengths in any case.
     """
     allowed = allowed_of(record)
     facts = tuple(one.id for one in record.facts) or ("f1",)
+    text = _text(SHORT_TEXT, bounded)
     fields: dict[str, Any] = {
-        "summary": (str, Field(description=f"Two or three sentences, at most {LONGEST_SUMMARY} characters.")),
+        "summary": (
+            _text(SHORT_SUMMARY, bounded),
+            Field(
+                description=f"Two or three sentences, at most {SHORT_SUMMARY if bounded else LONGEST_SUMMARY} characters."
+            ),
+        ),
         "cause": (_one_of(allowed.causes), Field(description="The most likely cause.")),
-        "cause_text": (str, Field(description="Why, in one sentence.")),
+        "cause_text": (text, Field(description="Why, in one sentence.")),
         "severity": (_one_of(tuple(one.value for one in allowed.severities)), Field(description="How bad it is.")),
         "action": (_one_of(allowed.actions), Field(description="What to do next.")),
-        "action_text": (str, Field(description="How, in one sentence.")),
-        "questions": (list[str], Field(description=f"At most {MOST_QUESTIONS} questions for the reviewer.")),
-        "cites": (list[_one_of(facts)], Field(description="Ids of the facts that this rests on.")),  # type: ignore[misc]
+        "action_text": (text, Field(description="How, in one sentence.")),
+        "questions": (
+            _list(text, bounded),
+            Field(description=f"At most {SHORT_LISTS if bounded else MOST_QUESTIONS} questions for the reviewer."),
+        ),
+        "cites": (_list(_one_of(facts), bounded), Field(description="Ids of the facts that this rests on.")),
     }
     if allowed.teams:
-        fields["teams"] = (
-            list[_one_of(allowed.teams)],  # type: ignore[misc]
-            Field(description="Teams to add; usually none."),
-        )
+        teams = _list(_one_of(allowed.teams), bounded)
+        fields["teams"] = (teams, Field(description="Teams to add; usually none."))
     return create_model("Triage", __base__=Form, __doc__="A summary of one incident for its reviewer.", **fields)
+
+
+def _text(longest: int, bounded: bool) -> Any:
+    return Annotated[str, Field(max_length=longest)] if bounded else str
+
+
+def _list(of: Any, bounded: bool) -> Any:
+    return Annotated[list[of], Field(max_length=SHORT_LISTS)] if bounded else list[of]
 
 
 def allowed_of(record: TriageData) -> Allowed:

@@ -139,6 +139,8 @@ def _of_rule(seen: Seen, when: str) -> CauseKind:
         ("calendar.", "misuse"),
     )
     found = next((cause for column, cause in table if column in when), None)
+    if found == "misuse" and "action.tool" in when and one.effect is Effect.HOLD and one.count < MANY:
+        return "single_case"  # that somebody looks at an agent's action before it is done is what the rule is for
     if found is not None:
         return found
     if "anomaly." in when and one.count < MANY:

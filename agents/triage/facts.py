@@ -20,6 +20,8 @@ from agents.triage.words import capital, count, figure, listed, moment, plural, 
 LONGEST = 600
 """Characters of a fact."""
 MOST_SIGNALS, MOST_BESIDE, MOST_FEATURES, MOST_SEGMENTS, MOST_CHANGES = 3, 3, 3, 3, 6
+BESIDE = "beside"
+"""Among the values of a signal's fact: it is of another monitor, at the same time."""
 LATELY_MS = 14 * 86_400_000
 Found = tuple[str, str, Mapping[str, float | str | None], str]
 """Kind, text, values, source."""
@@ -78,8 +80,11 @@ def _counts(seen: Seen) -> Iterator[Found]:
     about_model = seen.rule is not None or one.cause.startswith(("record/", "safeguard/"))
     lasted = one.last_ms - one.first_ms
     over = f" over {span(lasted)}" if lasted >= 60_000 else ""
-    what = f"{plural(one.count, 'decision')} flagged" if about_model else plural(max(one.flags, 1), "flag")
-    text = f"{what}{over} for {subject(seen)}: first {moment(one.first_ms)}, last {moment(one.last_ms)}."
+    noun = "decision" if one.model is not None else "record"
+    whose = f" of {subject(seen)}" if one.model is not None else ""
+    many = f"{plural(one.count, noun)}{whose} flagged" if about_model else f"{plural(max(one.flags, 1), 'flag')}{whose}"
+    when = f"first {moment(one.first_ms)}, last {moment(one.last_ms)}"
+    text = f"{many} by {cause_name(seen)}{over}: {when}."
     values: dict[str, float | str | None] = {"count": one.count, "flags": one.flags, "first_ms": one.first_ms}
     if one.inhibited_by:
         values["inhibited_by"] = one.inhibited_by
@@ -130,30 +135,35 @@ def _rules(seen: Seen) -> Iterator[Found]:
 
 def _signals(seen: Seen) -> Iterator[Found]:
     for signal in seen.about[:MOST_SIGNALS]:
-        yield "signal", described(seen, signal), _values(signal), _key(seen, signal)
+        yield "signal", capital(described(seen, signal)), _values(signal), _key(seen, signal)
     if seen.about:
         yield from _before_after(seen, seen.about[0])
 
 
 def described(seen: Seen, signal: SignalData) -> str:
-    """One signal in a sentence: what, how large, of how many, since when, how strong."""
+    """One signal in a sentence: whose, where, what, how large, of how many, since when, how strong."""
     whose = "all versions" if signal.scope == "model" else f"version {seen.names.shown(signal.version)}"
-    parts = [f"the monitor {signal.monitor} on {seen.names.shown(signal.model)}, {whose}{_where(seen, signal)}"]
-    metric = (signal.metric or "estimate").replace("_", " ")
+    where = where_of(seen, signal)
+    about = f"the monitor {signal.monitor} on {seen.names.shown(signal.model)}, {whose}{', ' if where else ''}{where}"
+    return f"{about}: the {judged(signal)}."
+
+
+def judged(signal: SignalData) -> str:
+    """What a signal says, without whose it is: `impact ratio is 0.62 (interval 0.55 to 0.70, n = 4,210); …`."""
+    metric = metric_name(signal)
+    parts = [f"{metric} is not known yet"]
     if signal.estimate is not None:
-        size = f"{metric} {figure(signal.estimate, signal.metric)}"
         inside = []
         if signal.lower is not None and signal.upper is not None:
             low, high = (figure(bound, signal.metric) for bound in (signal.lower, signal.upper))
             inside.append(f"interval {low} to {high}")
         if signal.n is not None:
             inside.append(f"n = {count(signal.n)}")
-        parts.append(size + (f" ({', '.join(inside)})" if inside else ""))
-    else:
-        parts.append(f"no {metric} yet")
+        bounds = f" ({', '.join(inside)})" if inside else ""
+        parts = [f"{metric} is {figure(signal.estimate, signal.metric)}{bounds}"]
     since = signal.onset_ms if signal.onset_ms is not None else signal.since_ms
     when = f" since about {moment(since)}" if since is not None and since > 0 else ""
-    parts.append(f"status {signal.status.value}{when}")
+    parts.append(_STATUS[signal.status] + when)
     if signal.onset_n:
         parts.append(f"{plural(signal.onset_n, 'decision')} since then")
     if signal.status is SignalStatus.ALARM and signal.e_value is not None and signal.budget_unit is not None:
@@ -161,13 +171,30 @@ def described(seen: Seen, signal: SignalData) -> str:
         parts.append(f"strength of the alarm: {strong} ({signal.guarantee or 'no guarantee'})")
     if signal.coverage is not None and signal.coverage < 0.995:
         parts.append(f"{share(signal.coverage)} of the decisions could be counted")
-    return capital("; ".join([f"{parts[0]}: {parts[1]}", *parts[2:]])) + "."
+    return "; ".join(parts)
 
 
-def _where(seen: Seen, signal: SignalData) -> str:
-    where = "".join(f", {seen.names.shown(part)}" for part in (signal.group, signal.segment) if part)
-    against = seen.names.shown(signal.reference) if signal.reference and "=" in signal.reference else ""
-    return where + (f" against {against}" if against and not against.startswith("‹") else "")
+def metric_name(signal: SignalData) -> str:
+    """`impact ratio`, `PSI`."""
+    return "PSI" if signal.metric == "psi" else (signal.metric or "estimate").replace("_", " ")
+
+
+_STATUS = {
+    SignalStatus.ALARM: "alarm",
+    SignalStatus.WARN: "warning",
+    SignalStatus.OK: "in order",
+    SignalStatus.INSUFFICIENT: "too few decisions for a judgement",
+    SignalStatus.NONE: "not judged yet",
+}
+
+
+def where_of(seen: Seen, signal: SignalData) -> str:
+    """`sex=female against sex=male, product=loan`; empty for everything."""
+    parts = [seen.names.shown(part) for part in (signal.group, signal.segment) if part]
+    against = seen.names.shown(signal.reference) if signal.reference and "=" in signal.reference else "‹"
+    if parts and not against.startswith("‹"):
+        parts[0] += f" against {against}"
+    return ", ".join(parts)
 
 
 def _before_after(seen: Seen, signal: SignalData) -> Iterator[Found]:
@@ -179,7 +206,8 @@ def _before_after(seen: Seen, signal: SignalData) -> Iterator[Found]:
         ("tail", "tail_usually", "now", "usually"),
         ("recent", "reference", "recently", "in the reference"),
     )
-    for one, other, now, before in pairs:
+    told = (signal.group or "").startswith("feature=") and signal.metric == "psi"  # as a fact of its own (_features)
+    for one, other, now, before in () if told else pairs:
         if one in detail and other in detail:
             sizes = f"{share(detail[one])} {now}, against {share(detail[other])} {before}"
             text = f"{capital(one)}: {sizes}."
@@ -188,15 +216,15 @@ def _before_after(seen: Seen, signal: SignalData) -> Iterator[Found]:
     for limit in ("usual", "allowed"):
         if limit in detail and signal.estimate is not None:
             size = figure(signal.estimate, signal.metric or "rate")
-            name = capital((signal.metric or "estimate").replace("_", " "))
+            name = capital(metric_name(signal))
             text = f"{name}: {size} now, usually at most {share(detail[limit])}."
             yield "before_after", text, {"now": signal.estimate, limit: detail[limit]}, _key(seen, signal)
             break
     for old in [other for other in seen.elsewhere(signal) if other.version != "*"][:2]:
         assert old.estimate is not None
-        size = f"{(old.metric or 'estimate').replace('_', ' ')} {figure(old.estimate, old.metric)}"
+        size = f"{metric_name(old)} {figure(old.estimate, old.metric)}"
         many = f" (n = {count(old.n)})" if old.n is not None else ""
-        text = f"Version {seen.names.shown(old.version)} for comparison: {size}{many}, status {old.status.value}."
+        text = f"Version {seen.names.shown(old.version)} for comparison: {size}{many}, {_STATUS[old.status]}."
         yield "before_after", text, {"estimate": old.estimate, "n": old.n}, _key(seen, old)
 
 
@@ -245,13 +273,14 @@ def _segments(seen: Seen) -> Iterator[Found]:
     """Other parts of the traffic where the same monitor alarms or warns."""
     rest = [one for one in seen.about[MOST_SIGNALS:] if one.status in (SignalStatus.ALARM, SignalStatus.WARN)]
     for signal in [one for one in rest if not (one.group or "").startswith("feature=")][:MOST_SEGMENTS]:
-        yield "segment", described(seen, signal), _values(signal), _key(seen, signal)
+        yield "segment", capital(described(seen, signal)), _values(signal), _key(seen, signal)
 
 
 def _beside(seen: Seen) -> Iterator[Found]:
     others = [one for one in seen.beside if not (one.group or "").startswith("feature=")]
     for signal in others[:MOST_BESIDE]:
-        yield "signal", "At the same time, " + described(seen, signal), _values(signal), _key(seen, signal)
+        text = f"At the same time, {described(seen, signal)}"
+        yield "signal", text, {**_values(signal), BESIDE: "yes"}, _key(seen, signal)
 
 
 def _changes(seen: Seen) -> Iterator[Found]:

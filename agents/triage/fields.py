@@ -87,8 +87,13 @@ class Names:
         return reduced(text)
 
 
-_OURS = ("feature", "pair", "caller", "inputs taken together", "flips", "score", "answer", "reasons", "calibration")
-"""Words that monitors put before names."""
+_OURS = (
+    "feature", "pair", "caller", "other callers", "unknown callers", "undeclared versions", "inputs taken together", "flips",
+    "score", "answer", "reasons", "calibration", "accuracy", "precision", "recall", "auc", "estimated accuracy", "latency",
+    "confidence", "coverage", "more decisions", "fewer decisions", "unusual input", "answer against score",
+    "prompt injection", "personal data", "status", "metric", "alarm", "warn",
+)  # fmt: skip
+"""Words of the monitors' own, in groups and labels."""
 
 
 def _declared(configuration: Configuration) -> Iterator[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.events import SignalStatus
+from agents.events import SignalData, SignalStatus
 from agents.people_events import Advice, CauseKind, FactData
 from agents.policy.reasons import clean
 from agents.triage.causes import Judged, caller, new_version_differs, worst
-from agents.triage.facts import cause_name, subject
+from agents.triage.facts import BESIDE, cause_name, metric_name, subject, where_of
+from agents.triage.facts import judged as judged_signal
 from agents.triage.seen import Seen
 from agents.triage.words import capital, listed, moment, plural, share
 
@@ -47,19 +48,24 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
     """Of one incident; figures stand as they do in the facts, whose ids are cited."""
     used: list[str] = []
 
-    def cite(kind: str, number: int = 1) -> list[FactData]:
-        found = [one for one in facts if one.kind == kind][:number]
+    def cite(kind: str, number: int = 1, *, beside: bool = False) -> list[FactData]:
+        found = [one for one in facts if one.kind == kind and (BESIDE in one.values) == beside][:number]
         used.extend(one.id for one in found)
         return found
 
+    signal = worst(seen)
     sentences = [_what(seen, cite("held") + cite("count"))]
-    sentences += [one.text for one in cite("signal")][:1]
-    sentences += [one.text for one in cite("before_after")][:1]
-    sentences += [one.text for one in cite("feature")][:1] if judged.cause in ("data_drift", "data_quality") else []
+    if signal is not None and cite("signal"):
+        sentences.append(_signal(seen, signal))
+    elif seen.rule is not None:
+        sentences += [one.text for one in cite("rule")]
+    sentences += [one.text for one in cite("before_after")]
+    sentences += [one.text for one in cite("feature")] if judged.cause in ("data_drift", "data_quality") else []
+    sentences += [one.text for one in cite("signal", beside=True)]
     sentences += _changed(cite("change", 2))
-    sentences += [one.text for one in cite("deadline")]
+    deadline = [one.text for one in cite("deadline")]
     return Summary(
-        summary=_fitted(sentences),
+        summary=_fitted(sentences, deadline),
         cause_text=_cause_text(seen, judged, cite("similar", 3)),
         action_text=_action_text(seen, judged),
         questions=_questions(seen, judged),
@@ -68,39 +74,48 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
 
 
 def _what(seen: Seen, facts: list[FactData]) -> str:
-    one, about = seen.incident, subject(seen)
+    one, about, since = seen.incident, subject(seen), moment(seen.incident.first_ms)
     name = cause_name(seen)
     if one.held:
-        waits = f"{plural(one.held, 'decision')} of {about} {'is' if one.held == 1 else 'are'} held by {name}"
-        return f"{waits}, since {moment(one.first_ms)}."
+        return f"{plural(one.held, 'decision')} of {about} {_be(one.held)} held by {name}, since {since}."
     signal = worst(seen)
-    if signal is not None and seen.incident.cause in seen.configuration.monitors:
-        says = {SignalStatus.ALARM: "raises an alarm", SignalStatus.WARN: "warns"}.get(signal.status, "spoke up")
-        return f"{name} {says} for {about}, first at {moment(one.first_ms)}."
+    if one.cause in seen.configuration.monitors:
+        says = {SignalStatus.ALARM: "raises an alarm", SignalStatus.WARN: "warns"}
+        does = says.get(signal.status, "spoke up") if signal is not None else "spoke up"
+        return f"The monitor {name} {does} for {about}, first at {since}."
     if seen.rule is not None or one.cause.startswith("record/"):
-        did = {"block": "were blocked", "log": "were let go and flagged"}.get(
-            one.effect.value if one.effect else "", ""
-        )
-        many = plural(one.count, "decision")
-        did = (did.replace("were", "was") if one.count == 1 else did) or (
-            "was flagged" if one.count == 1 else "were flagged"
-        )
-        return f"{many} of {about} {did} by {name}, first at {moment(one.first_ms)}."
-    return f"{capital(name)} was reported for {about}, first at {moment(one.first_ms)}."
+        did = {"block": "blocked", "log": "let go and flagged"}.get(one.effect.value if one.effect else "", "flagged")
+        many = plural(one.count, "decision") + f" of {about}" if one.model else plural(one.count, "record")
+        return f"{many} {'was' if one.count == 1 else 'were'} {did} by {name}, first at {since}."
+    return f"The fault {name} was reported for {about}, first at {since}."
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _signal(seen: Seen, signal: SignalData) -> str:
+    """The signal that speaks for the incident; whose it is was said already."""
+    where = where_of(seen, signal)
+    who = "" if seen.incident.cause == signal.monitor else f"The monitor {signal.monitor} says: "
+    there = f"for {where} " if where and where not in metric_name(signal) else ""
+    said = f"{there}the {judged_signal(signal)}."
+    return f"{who}{said}" if who else capital(said)
 
 
 def _changed(facts: list[FactData]) -> list[str]:
     return [f"What changed: {one.text[:1].lower()}{one.text[1:]}" for one in facts[-1:]]
 
 
-def _fitted(sentences: list[str]) -> str:
-    """As many whole sentences as fit."""
+def _fitted(sentences: list[str], last: list[str]) -> str:
+    """As many whole sentences as fit; the deadline always does."""
+    room = LONGEST - sum(len(one) + 1 for one in last)
     told = ""
     for sentence in sentences:
-        if len(told) + len(sentence) + 1 > LONGEST:
+        if len(told) + len(sentence) + 1 > room:
             break
         told = f"{told} {sentence}".strip()
-    return told or clean(sentences[0], LONGEST)
+    return " ".join([told or clean(sentences[0], room), *last])
 
 
 def _cause_text(seen: Seen, judged: Judged, similar: list[FactData]) -> str:
@@ -124,18 +139,45 @@ def _action_text(seen: Seen, judged: Judged) -> str:
     held = f"; then answer the {plural(one.held, 'held decision')}" if one.held else ""
     rule = f"{seen.rule[0].policy}/{seen.rule[1].id}" if seen.rule is not None else "the rule"
     texts: Mapping[Advice, str] = {
-        "review_held": f"Open some of the {plural(one.held, 'held decision')} and say whether they may go out.",
+        "review_held": _review(one.held),
         "approve_held": "Look at some of the held decisions; incidents like this one were approved.",
         "reject_held": "Look at some of the held decisions; incidents like this one were rejected.",
         "quarantine_version": f"Put version {version} of {model} in quarantine, so that nobody is decided on by it{held}.",
         "fall_back": f"Order the fallback for {model} until the cause is known{held}.",
         "pause_caller": f"Ask the owner of {who}, and pause it if nobody knows of these calls{held}.",
-        "fix_data": f"Ask who delivers the inputs of {model} what changed, and have it mended{held}.",
+        "fix_data": f"Ask who delivers {'the inputs of ' + model if one.model else 'these records'} what changed, "
+        f"and have it mended{held}.",
         "tune_rule": f"Look at a sample; if these decisions are right, loosen {rule} by a proposed change{held}.",
-        "investigate": f"Find out what changed for {model} at that time; the facts say where to look{held}.",
+        "investigate": f"{_look(judged.cause, one.model and model)}{held}.",
         "watch": "Nothing is waiting: look again if it grows.",
     }
     return texts[judged.action]
+
+
+def _review(held: int) -> str:
+    if held == 1:
+        return "Open the held decision and say whether it may go out."
+    some = f"the {plural(held, 'held decision')}" if held <= 5 else f"some of the {plural(held, 'held decision')}"
+    return f"Open {some} and say whether they may go out."
+
+
+def _look(cause: CauseKind, model: str | None) -> str:
+    """Where to look first."""
+    if model is None:
+        return (
+            "Look at what the lanes say (`govern status`) and mend what they name"
+            if cause == "operations"
+            else ("Ask who sends these records whether the model shall be declared")
+        )
+    by_cause: Mapping[CauseKind, str] = {
+        "bias": f"Compare the groups' decisions of {model} and find out what they differ in",
+        "data_drift": f"Ask what changed in the inputs of {model} at that time, and whether it lasts",
+        "model_change": f"Ask the owners of {model} what changed in it at that time",
+        "misuse": f"Find out who makes these calls of {model}, and stop them if nobody knows of them",
+        "attack": f"Find out where these requests to {model} come from, and what was answered to others like them",
+        "operations": f"Look at what runs before {model}: a roll-out, an outage, a queue that stands still",
+    }
+    return by_cause.get(cause, f"Find out what changed for {model} at that time; the facts say where to look")
 
 
 def _questions(seen: Seen, judged: Judged) -> tuple[str, ...]:

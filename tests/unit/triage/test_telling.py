@@ -23,7 +23,7 @@ def test_the_summary_says_what_how_large_since_when_what_changed_and_by_when() -
     told = tell(seen())
     for part in (
         "412 decisions of credit-limit, version 2.2.0 are held by fairness/hold-declines",
-        "impact ratio 0.62 (interval 0.55 to 0.70, n = 4,210)",
+        "for sex=female against sex=male the impact ratio is 0.62 (interval 0.55 to 0.70, n = 4,210)",
         "31.2 % of sex=female (n = 1,204), and to 50.3 % of sex=male (n = 3,006)",
         "version 2.2.0 of credit-limit was seen for the first time, on 2026-03-01 09:14 UTC, 23 hours before",
         "The deadline is 2026-03-02 17:04 UTC (in 7 hours); then what is held is withheld.",
@@ -215,7 +215,7 @@ def test_an_incident_of_a_monitor_waits_a_moment_for_its_signal() -> None:
     assert steps.step(NOW_MS + 1, of(one)) == []
     steps.restart()
     (told,) = steps.step(NOW_MS + 500, signalled())
-    assert "impact ratio 0.62" in told.summary
+    assert "For sex=female against sex=male the impact ratio is 0.62" in told.summary
     assert steps.step(NOW_MS + 600, of(incident(incident="bbbb-0001", cause="drift", held=0))) == []
     (told,) = steps.step(NOW_MS + 600 + PATIENCE_MS)
     assert told.incident == "bbbb-0001"
