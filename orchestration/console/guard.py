@@ -100,7 +100,7 @@ class Guard:
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isascii() or not length.isdecimal():
             return PlainTextResponse("content-length is no number", 400)
-        if int(length) > BODY:
+        if len(length) > 10 or int(length) > BODY:
             return PlainTextResponse(f"more than {BODY:,} bytes", 413)
         return None
 
