@@ -63,6 +63,11 @@ def check(
     typer.echo(configuration.digest())
     for line in _unscored(configuration):
         typer.echo(line)
+    if configuration.escalation.channels:
+        from orchestration.notify.gaps import gaps  # clients of channels, for configurations with channels only
+
+        for line in gaps(configuration.escalation):
+            typer.echo(line)
     if configuration.monitors:
         from orchestration.cli.monitors import waiting_of  # the kinds of monitors take a second to import
 
