@@ -238,14 +238,15 @@ class Desk:
     def wider(self, live: Live) -> Live | None:
         """An open incident that stands for this one: the widest, then the oldest."""
         names = self.kin.get((live.data.cause, live.data.model), {})
-        found = [one for name in names if (one := self.state.live[name]).open and speaks_for(one.data, live.data)]
+        found = [one for name in names if _stands_for(one := self.state.live[name], live)]
         return min(found, key=lambda one: (one.data.inhibited_by is not None, one.number), default=None)
 
     def narrower(self, live: Live) -> list[Live]:
         """Open incidents that this one stands for, the oldest first."""
         names = self.kin.get((live.data.cause, live.data.model), {})
-        found = [self.state.live[name] for name in names if speaks_for(live.data, self.state.live[name].data)]
-        return sorted((one for one in found if one.open), key=lambda one: one.number)
+        return sorted(
+            (one for name in names if _stands_for(live, one := self.state.live[name])), key=lambda one: one.number
+        )
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -296,6 +297,13 @@ class Desk:
             agreement=None,
             with_=(),
         )
+
+
+def _stands_for(wide: Live, narrow: Live) -> bool:
+    """Of one group the older one stands for those that were opened because it took no more keys."""
+    if wide.data.group == narrow.data.group:
+        return wide.open and wide.number < narrow.number
+    return wide.open and speaks_for(wide.data, narrow.data)
 
 
 def stretches(prefix: str, desk: Desk) -> Iterable[tuple[tuple[str, int], list[Message]]]:

@@ -11,7 +11,7 @@ from typing import Any
 from agents.escalation import messages, timing
 from agents.escalation.desk import Desk, Heard
 from agents.escalation.grouping import Cause, group_of, incident_id, parse
-from agents.escalation.incidents import MOST_KEYS, Live, rank
+from agents.escalation.incidents import MOST_KEYS, MOST_KIN, Live, rank
 from agents.escalation.routing import Routed, route
 from agents.escalation.samples import gather
 from agents.escalation.telling import Told, again
@@ -25,10 +25,7 @@ LOUD = (SignalStatus.WARN, SignalStatus.ALARM)
 def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     """Count a flag in its incident, or open one. `at_ms`: the broker's time of the flag. Raises ValueError: no dedup_key."""
     data, cause = event.data, parse(event.data.dedup_key)
-    group = group_of(cause, desk.desks.declared.group_by)
-    live = desk.state.current(group)
-    if live is not None and data.dedup_key not in live.data.keys and len(live.data.keys) >= MOST_KEYS:
-        live = None
+    group, live = _place(desk, cause, data.dedup_key)
     if cause.cause.startswith("channel/"):
         # Before anybody is told of it: not by this one.
         desk.state.bury(_channel(event), desk.state.dead.get(_channel(event), ""))
@@ -43,8 +40,26 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
     timing.plan(desk, live)
 
 
+def _place(desk: Desk, cause: Cause, key: str) -> tuple[str, Live | None]:
+    """The group of a flag and its open incident: the one that knows its key, else its group's.
+
+    Versions and segments may come from whoever calls a model. Where MOST_KIN of them have incidents of one cause, further
+    ones share an incident of the whole model, which speaks for all: nobody is told of each.
+    """
+    group_by = desk.desks.declared.group_by
+    group, known = group_of(cause, group_by), desk.state.find(desk.by_key.get(key))
+    if known is not None and known.open:
+        return known.data.group, known
+    live = desk.state.current(group)
+    if live is None and len(desk.kin.get((cause.cause, cause.model), ())) >= MOST_KIN:
+        group = group_of(Cause(cause.cause, cause.model), group_by)
+        live = desk.state.current(group)
+    return group, live if live is not None and len(live.data.keys) < MOST_KEYS else None
+
+
 def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live:
-    data = event.data
+    data, group_by = event.data, desk.desks.declared.group_by
+    own = group_of(cause, group_by)
     routed = route(desk.desks, cause.cause, cause.model, data.team, data.severity, data.labels, desk.now_ms)
     name = incident_id(group, event.id, desk.state.known)
     chain = desk.desks.chain(routed.chain)
@@ -59,8 +74,8 @@ def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live
             "title": "",
             "cause": cause.cause,
             "model": cause.model,
-            "version": cause.version if "version" in desk.desks.declared.group_by else None,
-            "segment": cause.segment if "segment" in desk.desks.declared.group_by else None,
+            "version": cause.version if group == own and "version" in group_by else None,
+            "segment": cause.segment if group == own and "segment" in group_by else None,
             "group": group,
             "keys": (),
             "reason": data.reason[:4000],

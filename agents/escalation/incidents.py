@@ -18,6 +18,8 @@ from agents.people_events import IncidentData, Resolution, Status, Through, show
 MOST_KEYS = 500
 """Dedup_keys of one incident; flags of more open another one of the same group."""
 MOST_MARKS = 64
+MOST_KIN = 20
+"""Open incidents of one cause and model, by version and segment; further ones share one of the whole model."""
 MOST_SHOWN = 32
 """States that an answer may be bound to and still be told what changed."""
 SEVERITIES = tuple(Severity)

@@ -167,10 +167,28 @@ def test_resolved_incidents_are_forgotten_but_for_what_a_late_answer_and_the_nex
     assert next(one for one in lane.incidents.values() if one.incident != first.incident).previous == first.incident
 
 
-def test_more_keys_than_an_incident_takes_open_another_one() -> None:
+def test_more_keys_than_an_incident_takes_open_another_one_that_tells_nobody() -> None:
     lane = Lane(declared(group_by=["cause"]))
     lane.flags(*(flag(version=f"v{n}", first=n) for n in range(600)))
-    assert sorted(len(one.keys) for one in lane.incidents.values()) == [100, 500]
+    first, second = lane.incidents.values()
+    assert (len(first.keys), len(second.keys)) == (500, 100)
+    assert (second.previous, second.inhibited_by) == (first.incident, first.incident)
+    assert len(lane.told) == 1
+
+
+def test_a_caller_who_invents_versions_makes_twenty_incidents_and_one_of_the_model_not_thousands() -> None:
+    lane = Lane()
+    for start in range(0, 2_000, 100):
+        lane.flags(*(flag(version=f"v{n % 900}", first=n) for n in range(start, start + 100)))
+    lane.wait(10)
+    found = list(lane.incidents.values())
+    wide = [one for one in found if one.version is None]
+    assert len(found) == 22
+    assert [len(one.keys) for one in wide] == [500, 380]
+    assert sum(one.held for one in found) == 2_000
+    assert len(lane.told) == 21
+    assert {one.inhibited_by for one in found if one.version is not None} == {wide[0].incident}
+    assert len({key for one in found for key in one.keys}) == 900, "each key is in one of them"
 
 
 def test_the_deadline_counts_from_the_first_that_waits_however_many_come() -> None:
