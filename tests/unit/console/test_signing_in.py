@@ -92,6 +92,17 @@ async def test_signing_out_ends_the_session_on_the_server(tmp_path: Path) -> Non
         assert (await browser.get("/", headers={"cookie": f"__Host-govern={cookie}"})).status_code == 303
 
 
+async def test_signing_in_again_ends_the_session_that_the_browser_had(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    async with signed_in(served, "dana") as browser:
+        before = browser.cookies["__Host-govern"]
+        token = served.parts.sessions.find(before).csrf  # type: ignore[union-attr]
+        fields = {"csrf": token, "person": "raj", "password": PASSWORD, "next": "/"}
+        assert (await browser.post("/sign-in", data=fields)).status_code == 303
+        assert "hello Raj Rao" in (await browser.get("/")).text
+        assert served.parts.sessions.find(before) is None
+
+
 async def test_another_password_ends_every_other_session(tmp_path: Path) -> None:
     served = serve(tmp_path)
     async with signed_in(served, "dana") as one, signed_in(served, "dana") as other:
