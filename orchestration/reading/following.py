@@ -42,15 +42,15 @@ class Seen:
             changed = select(incidents.c.id).where(incidents.c.changed_ms >= before.newest_ms)
             if self.newest_ms != before.newest_ms:
                 found |= set(connection.scalars(changed))
-            for (topic, partition), start in before.offsets.items():
-                for table in SPEAK.get(topic.rpartition(".")[2], ()):
-                    if self.offsets.get((topic, partition)) != start:
-                        found |= set(connection.scalars(select(table.c.incident).where(table.c.offset >= start)))
-            said = select(deliveries.c.notification, deliveries.c.offset).order_by(deliveries.c.offset)
-            for (topic, _), start in before.offsets.items():
-                if topic.endswith(".notifications"):
-                    rows = connection.execute(said.where(deliveries.c.offset >= start))
-                    found |= {name.partition("/")[0] for name, _ in rows}
+            for (topic, partition), end in self.offsets.items():
+                start, short = before.offsets.get((topic, partition), 0), topic.rpartition(".")[2]
+                if start == end:
+                    continue
+                for table in SPEAK.get(short, ()):
+                    found |= set(connection.scalars(select(table.c.incident).where(table.c.offset >= start)))
+                if short == "notifications":  # a delivery names the notification, whose id begins with the incident
+                    said = select(deliveries.c.notification).where(deliveries.c.offset >= start)
+                    found |= {name.partition("/")[0] for name in connection.scalars(said)}
         return frozenset(name for name in found if name)
 
 

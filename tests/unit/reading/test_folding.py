@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
+from agents.errors import Retryable
 from orchestration.reading import tables
 from orchestration.reading.database import Database, open_database
+from orchestration.reading.folding import Batch, fold
+from orchestration.reading.following import seen
 from orchestration.settings import Settings
 from tests.unit.reading.world import T0, World, everything, folded, rows_of
 
@@ -80,9 +83,6 @@ def test_reasons_in_words_go_when_the_wait_ends(database: Database, settings: Se
 
 
 def test_another_projection_s_rows_are_not_written_twice(database: Database, settings: Settings) -> None:
-    from agents.errors import Retryable
-    from orchestration.reading.folding import Batch, fold
-
     world = World(settings.prefix)
     world.gate(0)
     folded(database, world)
@@ -126,3 +126,21 @@ def test_a_newer_version_drops_the_older_one_once_nobody_writes_to_it(settings: 
     assert old.facts() == {}
     old.close()
     new.close()
+
+
+def test_who_does_not_project_hears_which_incidents_were_spoken_of(database: Database, settings: Settings) -> None:
+    world = World(settings.prefix)
+    first, second = world.incident("aaaa-0001"), world.incident("aaaa-0002")
+    world.incident("aaaa-0003")
+    folded(database, world)
+    before = seen(database)
+    assert before.moved(before) == frozenset()
+    world.summary(first, at=T0 + 5)
+    world.delivery(f"{second.incident}/0/mail/0", "sent", T0 + 6)
+    folded(database, world)
+    after = seen(database)
+    assert after.moved(before) == {world.name("triage"), world.name("notifications")}
+    assert after.incidents_since(before, database) == {"aaaa-0001", "aaaa-0002"}
+    world.incident("aaaa-0003", revision=1, at=T0 + 9)
+    folded(database, world)
+    assert "aaaa-0003" in seen(database).incidents_since(after, database)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+from sqlalchemy import func, select
 
 from agents.errors import Misconfigured
 from agents.events import Position
+from agents.people_events import shown_digest
 from orchestration.reading import health, held, incident, overview, queries
 from orchestration.reading.database import Database
+from orchestration.reading.tables import BLIND_EACH, BLIND_SHARE, blind, flow
 from orchestration.settings import Settings
 from tests.unit.reading.world import DAY, HOUR, MINUTE, RULE, T0, World, everything, folded
 
@@ -166,8 +171,6 @@ def test_one_incident_comes_with_all_that_belongs_to_it(database: Database, worl
 
 
 def test_the_summary_that_the_incident_names_counts(database: Database, world: World) -> None:
-    import hashlib
-
     made = world.incident()
     chosen = world.summary(made, summary="first")
     world.summary(made, "model", summary="second")
@@ -186,8 +189,6 @@ def test_a_stale_answer_can_be_told_what_changed(database: Database, world: Worl
     found = incident.incident(database, before.incident)
     shown = found.timeline[0]
     assert shown.severity == "warning"
-    from agents.people_events import shown_digest
-
     told = incident.changed_since(database, before.incident, shown_digest(before))
     assert told == [("severity", "warning", "critical")]
     assert incident.changed_since(database, before.incident, found.shown) == []
@@ -254,10 +255,6 @@ def test_old_buckets_go_so_that_the_flow_stays_small(database: Database, world: 
         world.gate(hour, at=T0 + hour * HOUR)
     folded(database, world, size=7)
     with database.reading() as connection:
-        from sqlalchemy import func, select
-
-        from orchestration.reading.tables import flow
-
         rows = connection.execute(select(flow.c.width_ms, func.count()).group_by(flow.c.width_ms))
         assert {width: count for width, count in rows} == {5_000: 1, 60_000: 25, 3_600_000: 50}  # noqa: C416
 
@@ -290,10 +287,6 @@ def test_a_decision_that_was_never_held_is_not_there(database: Database, world: 
 
 
 def test_the_sample_for_blind_review_is_bounded_and_only_of_what_went_out(database: Database, world: World) -> None:
-    from sqlalchemy import func, select
-
-    from orchestration.reading.tables import BLIND_EACH, BLIND_SHARE, blind
-
     for offset in range(3000):
         world.gate(offset, "block" if offset % 2 else "allow")
     folded(database, world, size=500)
