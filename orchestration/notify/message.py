@@ -58,7 +58,7 @@ class Message:
         state = _STATES.get(data.kind, data.severity.value.capitalize())
         title = plain(data.title, LINE)
         told = title if not state or title.lower().startswith(state.lower()) else f"{state}: {title}"
-        return cut(told, HEADLINE)
+        return cut(told, HEADLINE) or "Governance in Motion"
 
     @property
     def lines(self) -> tuple[str, ...]:

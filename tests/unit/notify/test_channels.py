@@ -48,6 +48,7 @@ def test_a_message_fits_a_lock_screen_and_says_how_bad_it_is_first() -> None:
         ("remind", "credit: decisions held", "Still open: credit: decisions held"),
         ("overdue", "credit: decisions held", "Overdue: credit: decisions held"),
         ("digest", "credit: a quiet week", "credit: a quiet week"),
+        ("digest", "\u200b", "Governance in Motion"),
     ],
 )
 def test_what_has_happened_is_said_once(kind: str, title: str, told: str) -> None:
