@@ -313,6 +313,8 @@ class Configuration(Strict):
             if name in names[:index]:
                 faults.append((("policies", index, "policy"), f"policy {name!r} stands twice; rename one"))
         faults += [(("escalation", *path), problem) for path, problem in self.escalation.loose_ends(self.calendars)]
+        features = {name for model in self.models.values() for name in model.features}
+        faults += [(("triage", *path), problem) for path, problem in self.triage.loose_ends(features)]
         if faults:
             raise ReferenceFaults(faults)
         return self

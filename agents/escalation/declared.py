@@ -329,3 +329,12 @@ class Triage(Strict):
     """By column (`features.<name>`, `prompt`, `output.text`): text that may go along. Others go as category, length, digest."""
     similar: Annotated[int, Field(ge=0, le=10)] = 3
     """So many similar past incidents are shown with their rulings."""
+
+    def loose_ends(self, features: Collection[str]) -> list[tuple[Path, str]]:
+        """Field policies for columns that no model has: (path, what is wrong)."""
+        texts = ("prompt", "output.text", "output.label", "caller", "purpose", "action.tool", "model.version")
+        known = {*texts, "output.score", "output.confidence", *(f"features.{name}" for name in features)}
+        told = f"; use features.<name>, {', '.join(texts)}, output.score or output.confidence"
+        return [
+            (("fields", name), f"no model has a column {name!r}{told}") for name in self.fields if name not in known
+        ]

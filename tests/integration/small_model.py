@@ -57,7 +57,8 @@ def serving(model: Path) -> Iterator[tuple[str, str]]:
         yield f"{address}/v1", key
     finally:
         child.kill()
-        child.wait()
+        with child:  # closes its pipes
+            child.wait()
 
 
 def _until_ready(address: str, key: str) -> None:

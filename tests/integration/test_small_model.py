@@ -19,7 +19,7 @@ from tests.integration.test_triage_lane import record, signalled, told
 from tests.unit.triage.hostile import CLASSES
 from tests.unit.triage.situations import CONFIGURATION, incident
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 """On a machine of its own an answer takes 3 to 10 s."""
 
 
@@ -56,17 +56,18 @@ async def test_a_real_small_model_answers_in_the_form_and_its_judgement_is_conta
         }
         (offset,) = await produce(broker, settings.topic("decisions"), [json.dumps(decision).encode()], partition=0)
         place = {"topic": settings.topic("decisions"), "partition": 0, "offset": offset}
-        rows = [incident(severity="warning"), incident(incident="bbbb-0000", severity="warning", sample=[place])]
+        rows = [incident(severity="warning", sample=[place])]
         begun = time.monotonic()
         async with running(*lanes_of(settings, configuration, ("triage", "assist"))):
             await produce(broker, settings.topic("signals"), [signalled()], partition=0)
             await produce(broker, settings.topic("incidents"), [record(one) for one in rows], partition=0)
-            await until(lambda: _answered(settings), 4 * TIMEOUT_S + 60)
-        assert time.monotonic() - begun < 4 * TIMEOUT_S + 60
+            await until(lambda: _answered(settings), 2 * TIMEOUT_S + 60)
+        assert time.monotonic() - begun < 2 * TIMEOUT_S + 60
     found = {(one["data"]["incident"], one["source"].rpartition("/")[2]): one["data"] for one in await told(settings)}
     for one in rows:
         before, after = found[one.incident, "triage"], found[one.incident, "assist"]
         print(one.incident, after["by"], after.get("instead"), [usage["took_ms"] for usage in after["usage"]])
+        assert "raw" in after["usage"][0], f"it did not answer in {TIMEOUT_S} s: is the machine busy?"
         first = LogStore(settings.store_url).read(f"{prefix}/triage/0/blobs/{after['usage'][0]['raw'][7:]}")
         assert "schema" not in [check["check"] for check in after["checks"] if not check["passed"]], first
         assert ORDER.index(after["severity"]) - ORDER.index(before["severity"]) in (0, 1)
@@ -82,4 +83,4 @@ async def test_a_real_small_model_answers_in_the_form_and_its_judgement_is_conta
 
 
 async def _answered(settings: Any) -> bool:
-    return sum(one["source"].endswith("assist") for one in await told(settings)) == 2
+    return sum(one["source"].endswith("assist") for one in await told(settings)) == 1

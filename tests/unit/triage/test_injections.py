@@ -160,11 +160,10 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
     "further keys": {"release": True, "effect": "allow"},
     "no text": {"summary": None},
     "a list": {"summary": ["The declines are held"]},
-    "nothing": {},
 }
 
 
-@pytest.mark.parametrize("name", [name for name in ANSWERS if name != "nothing"])
+@pytest.mark.parametrize("name", ANSWERS)
 async def test_a_model_that_always_answers_as_the_attacker_likes_is_not_believed(name: str) -> None:
     before = tell(seen(incident(severity="warning")))
 
