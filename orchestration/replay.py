@@ -27,7 +27,7 @@ from agents.events import STRICTNESS, SignalData
 from agents.monitor.profiles import Profile
 from agents.policy.agent import PolicyAgent
 from agents.policy.anomalies import Known
-from agents.policy.edits import taken_at_its_word
+from agents.policy.edits import is_amended, taken_at_its_word
 from agents.policy.flags import SAMPLE
 from agents.policy.rules import compiled
 from agents.policy.standing import Standing
@@ -200,7 +200,7 @@ class Judge:
             told += said
             if self.monitors is not None:
                 kept = [record for record, one in zip(records, said, strict=True) if one.kind == "decision"]
-                self.monitors.take(kept)
+                self.monitors.take([record for record in kept if not is_amended(record)])  # a person decided those
         return written, told
 
     def end(self) -> list[SignalData]:

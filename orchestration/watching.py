@@ -22,6 +22,7 @@ from agents.monitor.contract import Monitor
 from agents.monitor.intake import Table, table_of
 from agents.monitor.profiles import Profile
 from agents.monitor.watch import Watch
+from agents.policy.edits import taken_at_its_word
 from agents.policy.rules import Matched, effect_of
 from agents.policy.standing import Standing
 from agents.records import Plain
@@ -159,11 +160,12 @@ class Watching:
         return self.findings
 
     def _sound(self, records: Sequence[Plain]) -> list[Plain]:
-        """Records that are decisions; the others are counted."""
-        faults = Reader(self.watch.configuration, frozenset({"id"})).read(records).faults
-        for fault in faults.values():
+        """Records that are a model's decisions; broken ones are counted, those that a person amended left out."""
+        batch = Reader(self.watch.configuration, frozenset({"id"}), sealed=taken_at_its_word).read(records)
+        for fault in batch.faults.values():
             self.findings.refused[fault.detail] += 1
-        return [record for row, record in enumerate(records) if row not in faults]
+        out = batch.faults.keys() | batch.answered.keys()
+        return [record for row, record in enumerate(records) if row not in out]
 
     def _fit(self, rows: Rows) -> None:
         found: dict[str, Profile] = {}

@@ -87,6 +87,11 @@ def taken_at_its_word(record: Record) -> tuple[str, ...]:
     return _said(record)[1].rules
 
 
+def is_amended(record: Record) -> bool:
+    """Whether a record that was judged as a decision is one that a person amended."""
+    return any(name == HEADER for name, _ in record.headers)
+
+
 def _said(record: Record) -> tuple[Header, _Sealed]:
     """The one header of ours that a record may have; raises Malformed where it has another, or more."""
     ours = [header for header in record.headers if header[0].lower().startswith(OWN_HEADERS)]

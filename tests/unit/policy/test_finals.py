@@ -26,6 +26,9 @@ from agents.policy.ruled import Ruled
 from agents.policy.standing import Standing
 from agents.records import Header, Message, Plain, collect
 from orchestration import config_files
+from orchestration.extensions import kinds
+from orchestration.file_monitors import FileMonitors
+from orchestration.replay import Judge
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "policy"
 COMMITTER = Committer("salt-1", bytes(32))
@@ -202,6 +205,20 @@ def test_monitors_count_no_amended_decision_and_call_none_malformed() -> None:
 
     assert counted([amended(Edit(label="approve"))]) == []
     assert counted([*plain, amended(Edit(label="approve"))]) == counted(plain) != []
+
+
+def test_a_replay_judges_amended_decisions_as_the_lane_did_and_no_monitor_counts_them() -> None:
+    monitors = {"gap": {"kind": "strangers"}}
+    configuration = Configuration.model_validate(CONFIGURATION.document() | {"monitors": monitors})
+    judge = Judge(configuration, FileMonitors(configuration, kinds()))
+    plain = next(one for one in RECORDS if b'"loan"' in (one.value or b"") and not one.headers)
+    made = _changed(amended(Edit(score=0.2)), topic="file", offset=1)
+    written, told = judge.judged([_changed(plain, topic="file", offset=0), made])
+    assert [one.kind for one in told] == ["decision", "decision"]
+    assert "held" not in written
+    judge.end()
+    assert judge.monitors is not None
+    assert judge.monitors.watch.decisions == 1
 
 
 def test_only_the_output_ids_and_source_of_an_amended_decision_are_new() -> None:
