@@ -11,17 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from orchestration import topics
 from orchestration.local_kafka import LocalKafka
-from orchestration.reading import queries
+from orchestration.reading import overview, queries
 from orchestration.reading.database import Database, open_database
 from orchestration.reading.fresh import fresh
 from orchestration.reading.projection import Changed, Projection
 from orchestration.settings import Settings
 from tests.integration.kafka_fixtures import produce
-from tests.unit.reading.world import World, everything, rows_of
+from tests.unit.reading.world import T0, World, everything, rows_of
 
 
 async def deployed(kafka: LocalKafka, prefix: str, folder: Path) -> Settings:
@@ -111,6 +112,23 @@ async def test_an_incident_shows_within_moments_while_verdicts_stream(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         database.close()
+
+
+@pytest.mark.long
+async def test_fifty_thousand_verdicts_are_counted_in_moments(broker: LocalKafka, prefix: str, tmp_path: Path) -> None:
+    settings = await deployed(broker, prefix, tmp_path)
+    world = World(prefix)
+    for offset in range(50_000):
+        world.gate(offset, "log" if offset % 20 == 0 else "allow", T0 + offset // 20)
+    await publish(broker, world)
+    began = time.monotonic()
+    database = await fresh(settings)
+    took = time.monotonic() - began
+    print(f"\n50,000 verdicts: {took:.1f} s, {50_000 / took:,.0f} a second, connecting included")
+    (one,) = overview.models(database, T0)
+    assert one.decisions == 50_000
+    assert took < 60
+    database.close()
 
 
 async def test_a_command_beside_a_console_waits_until_it_is_as_far(
