@@ -35,12 +35,13 @@ from agents.records import Message, Record
 from agents.triage.answer import Form, fill, form_for
 from agents.triage.asking import failed, question, told_by_model, told_instead
 from agents.triage.checks import Answer, check
+from agents.triage.facts import PROPOSAL
 from agents.triage.fields import Fenced, Names, fenced
+from orchestration.following import Following
 from orchestration.kafka import Broker, batches, close, read_range
 from orchestration.lane_life import RECOMMIT_S, LaneLife
 from orchestration.llm import Asked, Llm
 from orchestration.log_store import LogStore
-from orchestration.notify_lane import Following
 from orchestration.prompts import prompt
 from orchestration.snapshots import head_message, read_snapshot
 from orchestration.topics import inputs
@@ -52,6 +53,8 @@ TURN_S = 0.2
 STALE_MS = 3_600_000
 """Questions older than this are passed over: a reviewer has long read the other summary."""
 DAY_MS = 86_400_000
+NOT_ASKED = ("inhibited_by", PROPOSAL)
+"""Facts of incidents that no model is asked about: nobody is told of the former, and the latter are for people alone."""
 LOOK_UP_S = 5.0
 SAMPLE = 3
 """Decisions that a prompt shows a fenced view of."""
@@ -80,7 +83,7 @@ class Read:
             self.pay(record.timestamp, data.usage)
         elif not asked and data.by == "deterministic" and data.instead is None:
             self.pending.pop(data.incident, None)
-            if not any("inhibited_by" in fact.values for fact in data.facts):  # nobody is told of those
+            if not any(name in fact.values for fact in data.facts for name in NOT_ASKED):
                 self.pending[data.incident] = (record.offset, record.timestamp, data)
 
     def pay(self, at_ms: int, usage: Iterable[Usage]) -> None:

@@ -42,7 +42,7 @@ GROWN = 10
 """So many times as many decisions as when it was told last make an incident worse."""
 MOST_OPEN = 5_000
 """Open incidents whose last telling is remembered; the oldest go first."""
-MOST_RULINGS = 300
+MOST_RULINGS = MOST_WORDS = 300
 LONGEST_REASON = 400
 MOST_WAITING = 50
 """Incidents that wait for their signals at the same time; more are told without."""
@@ -97,6 +97,8 @@ class TriageAgent:
         self.told: dict[str, Told] = {}
         self.waiting: dict[str, tuple[IncidentData, int]] = {}
         """Incidents that wait for their signal, and until when, ms."""
+        self.words: dict[str, str] = {}
+        """What an open incident was about when it was told, to find it by when it has ended."""
         self.rulings: dict[str, str] = {}
         """Reasons of rulings whose incident has not ended yet."""
         self.refused: list[Poison] = []
@@ -200,7 +202,8 @@ class TriageAgent:
         resolution = Resolution(one.resolution).value if one.resolution is not None else None
         title = f"{cause_name(seen)}: {subject(seen)}"[:200]
         reason = self.rulings.pop(one.incident, "")
-        self.memory.remember(one.incident, Past(words(seen), title, resolution, reason, one.team))
+        about = self.words.pop(one.incident, None) or words(seen)
+        self.memory.remember(one.incident, Past(about, title, resolution, reason, one.team))
 
     def _can_tell(self, one: IncidentData) -> bool:
         """False where the signal that it speaks of has not arrived: it is written before, but read from another topic."""
@@ -240,7 +243,10 @@ class TriageAgent:
         if one.model is not None:
             self.lately.met(one.model, one.version, self._names, one.first_ms)
         seen = self._seen(one)
-        similar = self.memory.like(words(seen), self.standing.configuration.triage.similar, one.incident)
+        about = self.words[one.incident] = words(seen)
+        while len(self.words) > MOST_WORDS:
+            del self.words[next(iter(self.words))]
+        similar = self.memory.like(about, self.standing.configuration.triage.similar, one.incident)
         data = tell(replace(seen, similar=similar), tuple(self.memory.teams(similar)))
         self._remember_told(one)
         event = TriageEvent(
@@ -272,13 +278,14 @@ class TriageAgent:
         waiting = {
             name: [one.model_dump(mode="json", by_alias=True), until] for name, (one, until) in self.waiting.items()
         }
-        return {"told": told, "waiting": waiting}
+        return {"told": told, "waiting": waiting, "words": self.words}
 
     def restore(self, now_ms: int, head: Mapping[str, Any], open_: Mapping[str, Any], past: Mapping[str, Any]) -> None:
         """Go on from a snapshot."""
         self.now_ms, self.lately, self.memory = now_ms, Lately.restored(head), Memory.restored(past)
         self.rulings = dict(head.get("rulings", {}))
         self.told = {name: Told(*one) for name, one in open_.get("told", {}).items()}
+        self.words = dict(open_.get("words", {}))
         self.waiting = {
             name: (IncidentData.model_validate(one), until) for name, (one, until) in open_.get("waiting", {}).items()
         }

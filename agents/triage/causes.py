@@ -106,7 +106,7 @@ def _cause(seen: Seen) -> CauseKind:
         return _of_kind(seen, known)
     if seen.rule is not None:
         return _of_rule(seen, seen.rule[1].when)
-    if one.cause.startswith("safeguard/") or one.model is None:
+    if one.cause.startswith("safeguard/") or one.model is None or one.proposal is not None:
         return "operations"
     return "unknown"
 

@@ -22,6 +22,8 @@ LONGEST = 600
 MOST_SIGNALS, MOST_BESIDE, MOST_FEATURES, MOST_SEGMENTS, MOST_CHANGES = 3, 3, 3, 3, 6
 BESIDE = "beside"
 """Among the values of a signal's fact: it is of another monitor, at the same time."""
+PROPOSAL = "proposal"
+"""Among the values of a fact: it is about a change that needs a second person, which no LLM is asked about."""
 LATELY_MS = 14 * 86_400_000
 Found = tuple[str, str, Mapping[str, float | str | None], str]
 """Kind, text, values, source."""
@@ -70,6 +72,8 @@ def cause_name(seen: Seen) -> str:
         "triage",
         "assist",
         "release",
+        "escalation",
+        "change",
     )
     plain = clean(cause, 120) == cause and " " not in cause and cause.isascii() and len(cause) <= 80
     return cause if cause in seen.names.known or (ours and plain) else reduced(cause)
@@ -77,6 +81,11 @@ def cause_name(seen: Seen) -> str:
 
 def _counts(seen: Seen) -> Iterator[Found]:
     one = seen.incident
+    if one.proposal is not None:
+        text = f"{seen.names.shown(one.proposal.author)} proposes a change of the {one.proposal.kind}"
+        text += f", {one.proposal.digest[:15]}, on {moment(one.opened_ms)}; it needs a second person."
+        yield "count", text, {PROPOSAL: one.proposal.kind}, one.proposal.digest
+        return
     about_model = seen.rule is not None or one.cause.startswith(("record/", "safeguard/"))
     lasted = one.last_ms - one.first_ms
     over = f" over {span(lasted)}" if lasted >= 60_000 else ""

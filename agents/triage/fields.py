@@ -66,7 +66,7 @@ class Names:
 
     @classmethod
     def of(cls, configuration: Configuration) -> Names:
-        """Models, versions, features, labels, groups, callers, monitors, rules, teams and people's roles."""
+        """Models, versions, features, labels, groups, callers, monitors, rules, teams and people."""
         return cls(frozenset(_declared(configuration)))
 
     def shown(self, text: str | None) -> str:
@@ -100,6 +100,7 @@ def _declared(configuration: Configuration) -> Iterator[str]:
     yield from _OURS
     yield from configuration.monitors
     yield from configuration.escalation.teams
+    yield from configuration.escalation.people
     for policy in configuration.policies:
         yield policy.policy
         yield from (f"{policy.policy}/{rule.id}" for rule in policy.rules)

@@ -76,6 +76,8 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
 def _what(seen: Seen, facts: list[FactData]) -> str:
     one, about, since = seen.incident, subject(seen), moment(seen.incident.first_ms)
     name = cause_name(seen)
+    if one.proposal is not None:
+        return facts[0].text
     if one.held:
         return f"{plural(one.held, 'decision')} of {about} {_be(one.held)} held by {name}, since {since}."
     signal = worst(seen)
@@ -119,6 +121,8 @@ def _fitted(sentences: list[str], last: list[str]) -> str:
 
 
 def _cause_text(seen: Seen, judged: Judged, similar: list[FactData]) -> str:
+    if seen.incident.proposal is not None:
+        return "Somebody's proposal, not a fault."
     told = [_CAUSE[judged.cause]]
     if judged.cause in ("bias", "model_change") and new_version_differs(seen):
         told.append(f"version {seen.names.shown(seen.incident.version)} is new and the other versions are not affected")
@@ -133,6 +137,8 @@ def _cause_text(seen: Seen, judged: Judged, similar: list[FactData]) -> str:
 
 def _action_text(seen: Seen, judged: Judged) -> str:
     one = seen.incident
+    if one.proposal is not None:
+        return "Read what would change; then approve or reject it."
     version = seen.names.shown(one.version)
     model = seen.names.shown(one.model) if one.model else "the model"
     who = seen.names.shown(caller(seen)) if caller(seen) else "the caller"
@@ -193,6 +199,8 @@ def _questions(seen: Seen, judged: Judged) -> tuple[str, ...]:
         "single_case": "Is the decision right for this one case?",
         "unknown": "What do the opened decisions have in common?",
     }
+    if seen.incident.proposal is not None:
+        return ("Does it do what its author says, and nothing else?",)
     found = [by_cause[judged.cause]]
     signal = worst(seen)
     if signal is not None and signal.coverage is not None and signal.coverage < 0.8:
