@@ -83,6 +83,13 @@ class EscalationWork:
     def settle(self) -> None:
         """Nothing outside Kafka."""
 
+    def remark(self) -> str:
+        """That nobody hears of what is open, where nobody is declared."""
+        desk = self._agent.desk if self._agent is not None else None
+        if desk is None or desk.desks.staffed or not any(live.open for live in desk.state.live.values()):
+            return ""
+        return "incidents are open, and nobody is declared who could be told: see `escalation:` in docs/escalation.md"
+
     def snapshot(self) -> State:
         """Clock, sequences and what is small in the head; incidents in parts."""
         state = self._ready().desk.state

@@ -146,7 +146,7 @@ def _grow(desk: Desk, live: Live, event: Flag, cause: Cause, at_ms: int) -> None
     if (
         shown_digest(live.data) != shown
         or (data.held > 0 and not waited)
-        or desk.now_ms - live.written_ms >= timing.GROWTH_MS
+        or desk.now_ms - live.written_ms >= timing.pause(live)
     ):
         desk.write(live, "grew", said=timing.grown(live))
 

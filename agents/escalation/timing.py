@@ -19,8 +19,8 @@ from agents.people_events import Change, Resolution, RulingData, Status
 
 GRACE_MS = 2_000
 """So long after a deadline answers that were given before it are still read: topics reach a lane in any order."""
-GROWTH_MS = 5_000
-"""An incident whose counts alone change is written at most so often."""
+GROWTH_MS = (5_000, 30_000, 300_000)
+"""An incident whose counts alone change is written at most so often: at first, later while decisions wait, else."""
 
 
 def plan(desk: Desk, live: Live) -> None:
@@ -49,7 +49,7 @@ def following(desk: Desk, live: Live) -> tuple[int, str] | None:
             found += _chain(desk, live, chain)
             found += [(desk.desks.opens(team, desk.now_ms), f"opening {team}") for team in live.at_open]
     if live.dirty:
-        found.append((live.written_ms + GROWTH_MS, "growth"))
+        found.append((live.written_ms + pause(live), "growth"))
     return min(found, key=lambda one: one[0], default=None)
 
 
@@ -69,6 +69,12 @@ def _chain(desk: Desk, live: Live, chain: Chain) -> list[tuple[int, str]]:
         last = chain.steps[-1]
         found.append((desk.desks.opens(live.data.team, due) if last.only_when_open else due, "repeat"))
     return [min(found, key=lambda one: one[0])] if found else []
+
+
+def pause(live: Live) -> int:
+    """How long counts alone wait for a record: a twentieth of the incident's age, so that what lasts for weeks stays small."""
+    least, waiting, most = GROWTH_MS
+    return min(max(least, (live.written_ms - live.data.opened_ms) // 20), waiting if live.data.held else most)
 
 
 def fire(desk: Desk, live: Live, what: str, due_ms: int) -> None:

@@ -135,7 +135,7 @@ async def run(
     """Hit each point, go on until so many flags were sent, drain, check."""
     result, world, chance = Result(), World(settings, seed, rate), random.Random(seed)
     name = escalation_lane(settings)
-    sending = asyncio.create_task(world.run())
+    sending, began = asyncio.create_task(world.run()), time.monotonic()
     for point in points:
         for _ in range(hits):
             count = 1 if point == "opened" else chance.randint(1, 4)
@@ -147,16 +147,16 @@ async def run(
         await asyncio.sleep(0.2)
     world.stop()
     await sending
-    await _last_ticks(settings)
+    await _last_ticks(settings, round((time.monotonic() - began) / 20) + 7)
     await campaign.drain(settings, [name])
     await _verify(settings, result)
     return result
 
 
-async def _last_ticks(settings: Settings) -> None:
-    """Time goes on after the last flag, so that what was only counted is written."""
+async def _last_ticks(settings: Settings, seconds: int) -> None:
+    """Time goes on after the last flag, so that what was only counted is written: the older an incident, the later."""
     async with AIOKafkaProducer(**settings.client(), enable_idempotence=True) as producer:
-        for _ in range(8):
+        for _ in range(seconds):
             await producer.send_and_wait(settings.topic("ticks"), b"{}", partition=0)
             await asyncio.sleep(1)
 

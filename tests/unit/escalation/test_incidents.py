@@ -210,3 +210,12 @@ def test_a_signal_that_is_read_after_its_flag_is_linked_without_ado() -> None:
     lane.wait(2 * 3600)
     assert lane.one.status is Status.TRIGGERED, "it is an alarm still"
     assert lane.one.signal is not None
+
+
+def test_what_goes_on_for_hours_is_written_ever_more_rarely() -> None:
+    lane = Lane()
+    for number in range(1_440):
+        lane.now += 10_000
+        lane.flags(flag(effect="log", first=number))
+    assert lane.one.count > 1_400
+    assert len(lane.history) < 160
