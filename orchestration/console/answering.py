@@ -8,8 +8,7 @@ refused is evidence too.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -24,22 +23,21 @@ from agents.errors import Retryable
 from agents.events import Position, Severity
 from agents.people_events import (
     ANSWERS,
-    Edit,
     IncidentData,
     Matchers,
     OverrideData,
     ReviewData,
-    ReviewKind,
     SilenceData,
     shown_digest,
 )
+from orchestration.console.answer_forms import Incomplete, covers, edit_of, hours_of, items_of, kind_of
 from orchestration.console.forms import one
 from orchestration.console.links import expiry
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.rendering import viewer_at
 from orchestration.console.sending import Told
 from orchestration.console.sessions import LONGEST_MS, Session
-from orchestration.console.tickets import About, Ticket, parse_place
+from orchestration.console.tickets import About, Ticket
 from orchestration.console.viewer import Viewer
 from orchestration.reading.held import held_items
 
@@ -202,15 +200,11 @@ async def override(request: Request) -> Response:
         if person not in configuration.escalation.people:
             raise Incomplete(f"The configuration declares nobody called {person}.")
         reason = one(form, "reason") or "taken over on the console"
-        span = OverrideData(team=team, person=person, start_ms=now, end_ms=now + _hours(form))
+        span = OverrideData(team=team, person=person, start_ms=now, end_ms=now + hours_of(form))
     except Incomplete as error:
         return await _incomplete(request, ticket, str(error), "/people")
     data = _said(request, "override", reason).model_copy(update={"override": span})
     return await _send(request, ticket, data, "/people")
-
-
-class Incomplete(Exception):
-    """Something is missing in the form; the message says what."""
 
 
 async def _ticket(request: Request, form: FormData, incident: str | None) -> Ticket:
@@ -236,10 +230,10 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
     if action in REASONED and not reason:
         raise Incomplete("Say why: a sentence is enough.")
     said = _said(request, action, reason)
-    items = _items(about, form) if action in ANSWERS else None
+    items = items_of(about, form) if action in ANSWERS else None
     mine = await seen(request, str(about.incident))
     ends = ticket.rendered_ms + LONGEST_MS
-    within = [position for position in mine if _covers(about, items, position)]
+    within = [position for position in mine if covers(about, items, position)]
     fields: dict[str, Any] = {
         "incident": about.incident,
         "shown": about.shown,
@@ -255,7 +249,7 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
             "kind": kind_of(about.covered if items is None else len(items), meant, within),
         }
     if action == "edit":
-        fields["edit"] = _edit(form)
+        fields["edit"] = edit_of(form)
     if action == "respond":
         fields["response"] = one(form, "response") or None
         if fields["response"] is None:
@@ -263,67 +257,11 @@ async def _answered(request: Request, ticket: Ticket, action: str, form: FormDat
     return said.model_copy(update=fields)
 
 
-def kind_of(count: int, meant: Collection[Position] | None, opened: Collection[Position]) -> ReviewKind:
-    """How an answer to so many decisions was made: each of them opened, some, or none; `meant`: which ones, where known.
-
-    Where no decision waits, the incident itself was looked at.
-
-    >>> kind_of(3, None, []), kind_of(0, None, [])
-    ('bulk', 'individual')
-    """
-    if count == 0 or (meant is not None and len(meant) >= count and set(opened).issuperset(meant)):
-        return "individual"
-    return "sample" if opened else "bulk"
-
-
-def _items(about: About, form: FormData) -> tuple[Position, ...] | None:
-    given = [parse_place(str(text)) for text in form.getlist("item")]
-    if not given:
-        return None
-    offered = set(about.items or ())
-    chosen = tuple(dict.fromkeys(position for position in given if position is not None))
-    if None in given or not offered.issuperset(chosen):
-        raise HTTPException(400, "the form names decisions that its page did not show")
-    return chosen
-
-
-def _covers(about: About, items: Sequence[Position] | None, position: Position) -> bool:
-    if items is not None:
-        return position in items
-    return position.offset < about.through.get(f"{position.topic}/{position.partition}", 0)
-
-
-def _edit(form: FormData) -> Edit:
-    score, number = one(form, "score", 40), None
-    if score:
-        try:
-            number = float(score.replace(",", "."))
-        except ValueError:
-            raise Incomplete("The score is no number.") from None
-        if not math.isfinite(number):
-            raise Incomplete("The score is no number.")
-    made = Edit(label=one(form, "label", 256) or None, score=number, text=one(form, "text") or None)
-    if made == Edit():
-        raise Incomplete("Say what the result becomes.")
-    return made
-
-
-def _hours(form: FormData) -> int:
-    """The field `hours` as ms."""
-    try:
-        hours = float(one(form, "hours", 10).replace(",", "."))
-    except ValueError:
-        raise Incomplete("Say for how many hours.") from None
-    if not 0 < hours <= 24 * 30:
-        raise Incomplete("It lasts between some minutes and 30 days.")
-    return int(hours * 3_600_000)
-
-
 def _silence(request: Request, matchers: Matchers, form: FormData) -> ReviewData:
     reason, now = one(form, "reason"), parts_of(request).clock()
     if not reason:
         raise Incomplete("Say why: a sentence is enough.")
-    span = SilenceData(matchers=matchers, starts_ms=now, ends_ms=now + _hours(form), comment=reason)
+    span = SilenceData(matchers=matchers, starts_ms=now, ends_ms=now + hours_of(form), comment=reason)
     return _said(request, "silence", reason).model_copy(update={"silence": span})
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from agents.events import Decision
 from agents.people_events import shown_digest
-from orchestration.console.answering import kind_of
+from orchestration.console.answer_forms import kind_of
 from orchestration.console.redaction import protected_names, redact
 from orchestration.console.viewer import Viewer, viewer_of
 from tests.unit.console.served import HELD, START_MS, Served, answer, configuration, incident, marked, serve, signed_in
