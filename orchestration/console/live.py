@@ -2,12 +2,13 @@
 
 An event says `changed`, `material` (an answer to what is shown would be refused) or `time` (countdowns moved on), and
 nothing else, so a stream can tell nobody more than the page that it belongs to. What a viewer may see is asked again
-before each event. Streams end by themselves after some minutes (access.py), and the browser opens another.
+before each event. Streams end by themselves after some minutes, and the browser opens another, with whatever rights are left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ TICK_S = 20.0
 """Countdowns are refreshed so often."""
 PING_S = 15
 """A comment so often keeps proxies from closing a quiet stream."""
+LASTS_S = 240.0
+"""How long a stream lasts: less than access.py allows, so that it ends whole."""
 SLOWEST = {"queue": 0.5, "incident": 0.5, "models": 3.0, "flow": 2.0}
 """Kinds of pages that can follow, and the least time between two events of each, in seconds."""
 HELD_S = 2.0
@@ -106,9 +109,10 @@ async def _stream(
     parts: Parts, feed: Feed, base: Database, viewer: Viewer, kind: str, name: str
 ) -> AsyncIterator[ServerSentEvent]:
     shown = await run_in_threadpool(_shown, base, name) if kind == "incident" else None
+    until = time.monotonic() + LASTS_S
     with feed.listening(viewer.login or "visitor") as listener:
         yield ServerSentEvent(comment="following", retry=2_000)
-        while True:
+        while time.monotonic() < until:
             try:
                 await asyncio.wait_for(listener.event.wait(), TICK_S)
             except TimeoutError:

@@ -53,7 +53,11 @@
 
   function listen() {
     source = new EventSource("/events?follow=" + encodeURIComponent(follow));
-    source.addEventListener("open", () => { wasLive = true; say("Live."); });
+    source.addEventListener("open", () => {
+      wasLive = true;
+      say("Live.");
+      soon();  // what changed between the page's making and this moment, nobody told it
+    });
     source.addEventListener("changed", (event) => {
       if (note && event.data === "material") note.hidden = false;
       soon();

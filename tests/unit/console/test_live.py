@@ -118,6 +118,17 @@ async def test_countdowns_are_refreshed_while_nothing_happens(told: Night, monke
         assert await stream.next() == ("time", "now")
 
 
+async def test_a_stream_ends_by_itself_so_that_rights_are_asked_again(
+    told: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LASTS_S", 0.02)
+    monkeypatch.setattr(live, "TICK_S", 0.03)
+    async with following(told, "ana", "queue") as stream:
+        assert await stream.next() == ("time", "now")
+        with pytest.raises(StopAsyncIteration):
+            await stream.next()
+
+
 async def test_many_changes_are_one_word_to_a_slow_reader(told: Night) -> None:
     async with following(told, "ana", "queue") as stream:
         for _ in range(10_000):
