@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from agents.configuration import Configuration
 from agents.dsse import Private
-from orchestration.console.accounts import Accounts
+from orchestration.console.accounts import AT_ONCE, Accounts
 from orchestration.console.database import Database, open_database
 from orchestration.console.sessions import Sessions
 from orchestration.console.tickets import Tickets
@@ -70,6 +71,11 @@ class Parts:
     @cached_property
     def tickets(self) -> Tickets:
         return Tickets(self.database, self.clock)
+
+    @cached_property
+    def hashing(self) -> CapacityLimiter:
+        """Threads that hash passwords: few, and none of those that pages need, so a flood of sign-ins waits by itself."""
+        return CapacityLimiter(AT_ONCE)
 
     @cached_property
     def secret(self) -> bytes:

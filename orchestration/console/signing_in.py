@@ -10,6 +10,7 @@ import hmac
 import logging
 import secrets
 
+from anyio.to_thread import run_sync
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -74,7 +75,7 @@ async def sign_in(request: Request) -> Response:
         return await _form(request, onward, REFUSED, 401)
     address = client_address(request, parts.settings)
     browser = known_browser(parts.secret, person, request.cookies.get(KNOWN, ""))
-    attempt = await run_in_threadpool(parts.accounts.check, person, str(passwords[0]), address, browser)
+    attempt = await run_sync(parts.accounts.check, person, str(passwords[0]), address, browser, limiter=parts.hashing)
     if attempt.wait_s:
         log.warning("sign-in refused: too many tries from %s", address)
         response = await _form(request, onward, f"Too many tries from here: wait {attempt.wait_s} s.", 429)
@@ -128,11 +129,11 @@ async def change_password(request: Request) -> Response:
     if new != again:
         return _account(request, "The two new passwords differ.", 400)
     address = client_address(request, parts.settings)
-    attempt = await run_in_threadpool(parts.accounts.check, viewer.person, old, address)
+    attempt = await run_sync(parts.accounts.check, viewer.person, old, address, limiter=parts.hashing)
     if attempt.person is None:
         return _account(request, "The present password is wrong, or there were too many tries.", 403)
     try:
-        await run_in_threadpool(parts.accounts.set_password, viewer.person, new)
+        await run_sync(parts.accounts.set_password, viewer.person, new, limiter=parts.hashing)
     except Misconfigured as error:
         return _account(request, str(error), 400)
     log.info("%s changed the password", viewer.person)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from starlette.routing import Route
 
 from agents.errors import Misconfigured, Retryable
 from orchestration.console import access, guard
+from orchestration.console.accounts import Attempt
 from orchestration.console.app import make_app
 from orchestration.console.hosts import Hosts
 from orchestration.settings import Settings
-from tests.unit.console.served import HOST, Served, configuration, serve, sign_in
+from tests.unit.console.served import HOST, Served, configuration, serve, sign_in, token_of
 
 
 def with_pages(served: Served, *routes: Route) -> Served:
@@ -117,6 +119,26 @@ async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(
         form = {"content-type": "application/x-www-form-urlencoded"}
         response = await browser.post("/sign-in", content=drip(), headers=form)
     assert response.status_code == 408
+
+
+async def test_a_flood_of_sign_ins_keeps_nobody_from_the_pages(served: Served) -> None:
+    accounts, check, going = served.parts.accounts, served.parts.accounts.check, threading.Event()
+
+    def slowly(*given: str | None) -> Attempt:
+        going.wait(20)
+        return check(*given)  # type: ignore[arg-type]
+
+    async with served.browser() as dana, served.browser() as flood:
+        await sign_in(dana, "dana")
+        token = token_of(await flood.get("/sign-in"))
+        accounts.check = slowly  # type: ignore[method-assign,assignment]
+        fields = {"csrf": token, "person": "raj", "password": "guess", "next": "/"}
+        tries = [asyncio.create_task(flood.post("/sign-in", data=fields)) for _ in range(80)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(15):
+            assert (await dana.get("/account")).status_code == 200
+        going.set()
+        assert {done.status_code for done in await asyncio.gather(*tries)} <= {401, 429}
 
 
 async def test_where_the_accounts_are_away_nobody_passes(served: Served) -> None:
