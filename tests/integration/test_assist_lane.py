@@ -164,3 +164,51 @@ async def test_of_a_backlog_only_the_newest_telling_of_an_incident_is_asked(brok
 
 async def _told(settings: Settings, wanted: int) -> bool:
     return len(await told(settings)) >= wanted
+
+
+async def test_a_models_raise_goes_into_the_incident_once_and_sets_nothing_going(broker, prefix, tmp_path):
+    def graver(body: dict[str, Any]) -> tuple[int, Any]:
+        status, given = dull(body)
+        schema = body["response_format"]["json_schema"]["schema"]["properties"]
+        return status, {**given, "severity": schema["severity"]["enum"][-1], "teams": ["security"]}
+
+    flag = {
+        "specversion": "1.0",
+        "type": "governance.flag.v1",
+        "id": "f1",
+        "source": "/x",
+        "data": {
+            "dedup_key": '["limits/large","credit-limit","2.1.0",null]',
+            "severity": "warning",
+            "team": "model-risk",
+            "effect": "hold",
+            "reason": "asked for 900000",
+            "count": 3,
+            "topic": f"{prefix}.decisions",
+            "partition": 0,
+            "first_offset": 0,
+            "last_offset": 2,
+            "sample": [0, 1, 2],
+        },
+    }
+    with serving(graver) as server:
+        configuration = asking(server)
+        settings = await deployment(broker, prefix, tmp_path, configuration)
+        async with running(*lanes_of(settings, configuration, ("escalation", *AGENTS))):
+            await produce(broker, settings.topic("flags"), [(b"k", json.dumps(flag).encode())], partition=0)
+            await until(lambda: _are(settings, 1))
+            await until(lambda: _severity(settings, "error"))
+            await asyncio.sleep(2)
+    assert len(server.asked) == 1
+    assert [one["data"]["by"] for one in await told(settings)] == ["deterministic", "model"]
+    newest = (await incidents(settings))[-1]
+    assert (newest["severity"], newest["teams"], newest["team"]) == ("error", ["security"], "model-risk")
+
+
+async def incidents(settings: Settings) -> list[dict[str, Any]]:
+    return [json.loads(one.value)["data"] for one in await Broker(settings).read_all(settings.topic("incidents"))]
+
+
+async def _severity(settings: Settings, wanted: str) -> bool:
+    found = await incidents(settings)
+    return bool(found) and found[-1]["severity"] == wanted
