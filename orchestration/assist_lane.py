@@ -5,7 +5,7 @@ already. No transaction is open while a model thinks. Killed at any moment it as
 and the offset after its question are one transaction.
 
     1. fetch      2. the newest question of each incident; older ones are passed over      3. ask, checked, mended once
-    4. the raw answers to the blob store      5. the record, the offset and a snapshot, in one transaction
+    4. the raw answers beside the log, by digest      5. the record, the offset and a snapshot, in one transaction
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class AssistLane(LaneLife):
 
     def _keep(self, raw: Sequence[bytes]) -> None:
         log_origin = origin(self.name.prefix, "triage", self.name.partition)
-        files = {f"{log_origin}/blobs/{hashlib.sha256(one).hexdigest()}": one for one in raw}
+        files = {f"{log_origin}/answers/{hashlib.sha256(one).hexdigest()}": one for one in raw}
         try:
             self._store.write(files)
         except OSError as error:

@@ -86,7 +86,7 @@ async def test_each_telling_is_asked_once_and_its_answer_recorded_with_its_evide
     (usage,) = data["usage"]
     assert (usage["model"], usage["input_tokens"], usage["output_tokens"]) == ("openai:test", 900, 100)
     raw = (
-        tmp_path / "evidence" / prefix / "triage" / "0" / "blobs" / usage["raw"].removeprefix("sha256:")
+        tmp_path / "evidence" / prefix / "triage" / "0" / "answers" / usage["raw"].removeprefix("sha256:")
     ).read_bytes()
     assert hashlib.sha256(raw).hexdigest() == usage["raw"].removeprefix("sha256:")
     assert json.loads(raw)["summary"] == data["summary"]

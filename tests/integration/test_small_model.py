@@ -68,7 +68,7 @@ async def test_a_real_small_model_answers_in_the_form_and_its_judgement_is_conta
         before, after = found[one.incident, "triage"], found[one.incident, "assist"]
         print(one.incident, after["by"], after.get("instead"), [usage["took_ms"] for usage in after["usage"]])
         assert "raw" in after["usage"][0], f"it did not answer in {TIMEOUT_S} s: is the machine busy?"
-        first = LogStore(settings.store_url).read(f"{prefix}/triage/0/blobs/{after['usage'][0]['raw'][7:]}")
+        first = LogStore(settings.store_url).read(f"{prefix}/triage/0/answers/{after['usage'][0]['raw'][7:]}")
         assert "schema" not in [check["check"] for check in after["checks"] if not check["passed"]], first
         assert ORDER.index(after["severity"]) - ORDER.index(before["severity"]) in (0, 1)
         assert after["action"] in before["allowed"]["actions"]
