@@ -97,7 +97,7 @@ def lines(kind: str, data: IncidentData, chain: Chain, zone: str, now_ms: int, w
     # The first words of a headline say how bad it is, or what happened: then how bad stands here.
     found = [f"Severity: {data.severity.value}"] if MESSAGE_KINDS[kind] else []
     if data.status == "resolved":
-        found = [data.said]
+        found = [data.said if data.by is None else data.said.partition(": ")[0]]  # a person's reason is free text
     elif data.held and data.deadline_ms is not None:
         one = data.held == 1
         found.append(

@@ -32,7 +32,8 @@ def triage(desk: Desk, data: TriageData, digest: str) -> None:
     raised = severity is not known.severity
     desk.state.update(live, triage=digest, teams=(*known.teams, *added), severity=severity)
     if not raised and not added:
-        desk.write(live, "triaged", said="")
+        whose = "an LLM's summary was checked and taken" if data.by == "model" else "a summary was written"
+        desk.write(live, "triaged", said=whose)
         timing.plan(desk, live)
         return
     said = [f"triage adds {messages.listed(added)}"] if added else []

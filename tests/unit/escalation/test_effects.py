@@ -143,6 +143,7 @@ def test_resolving_by_hand_says_who_and_why() -> None:
     assert (lane.one.said, lane.one.by) == ("bob resolved it: a planned test", "bob")
     assert lane.told[-1].kind == "resolve"
     assert lane.told[-1].title.startswith("Resolved: ")
+    assert lane.told[-1].lines == ("bob resolved it",), "what people write stays on the page"
 
 
 def proposed(lane: Lane) -> IncidentData:
