@@ -19,10 +19,10 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.errors import Retryable
 from agents.events import Decision, Position, Verdict
-from agents.people_events import ReviewData
+from agents.people_events import IncidentData, ReviewData
 from orchestration.console.answering import opened, page_ticket
 from orchestration.console.pages.answers import cannot, form_of_one
-from orchestration.console.pages.asking import database, name_of, names_of
+from orchestration.console.pages.asking import database, decision_url, name_of, names_of
 from orchestration.console.pages.views import DecisionView, Event, Judged, Pairs
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.records import Fetched, Records, parsed
@@ -32,7 +32,7 @@ from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
 from orchestration.reading.database import Database
-from orchestration.reading.held import HeldItem, held_item, incidents_of
+from orchestration.reading.held import HeldItem, held_item, held_items, incidents_of
 from orchestration.reading.incident import Incident, incident
 from orchestration.reading.tables import reviews
 
@@ -63,17 +63,14 @@ async def page(request: Request) -> Response:
     waits = item.resolution is None
     ticket = await page_ticket(request, chosen.data, covered=1, items=[position]) if waits else ""
     view = await run_in_threadpool(made, base, item, belongs, viewer, configuration, shown, fetched.why, (gate, final))
+    view = replace(view, following=await run_in_threadpool(_following, base, chosen.data, position))
     if waits:
         view = replace(
             view,
             form=form_of_one(chosen.data, position, viewer, configuration, ticket),
             cannot=cannot(chosen.data, 1, viewer, configuration),
         )
-    return render(
-        request,
-        "decision.html",
-        view=view,
-    )
+    return render(request, "decision.html", view=view)
 
 
 def made(
@@ -111,6 +108,15 @@ def made(
 def _incidents(base: Database, position: Position, viewer: Viewer) -> list[Incident]:
     found = (incident(base, name) for name in incidents_of(base, position)[:MOST_INCIDENTS])
     return [one for one in found if viewer.sees_incident(one.data)]
+
+
+def _following(base: Database, data: IncidentData, position: Position) -> str:
+    """The page of the next one that waits; after the last one, of the first."""
+    for after in (position, None):
+        page = held_items(base, data, waits=True, after=after, limit=1)
+        if page.items and page.items[0].decision != position:
+            return decision_url(page.items[0].decision, data.incident)
+    return ""
 
 
 async def _fetched(parts: Parts, item: HeldItem) -> tuple[Fetched, Verdict | None, Verdict | None]:

@@ -295,6 +295,8 @@ class DecisionView:
     """(title, url) of those that hold it."""
     form: Form | None = None
     """To answer this decision alone."""
+    following: str = ""
+    """The page of the next decision that waits for the same incident; empty: there is none."""
     cannot: str = ""
     acts: tuple[Act, ...] = ()
 

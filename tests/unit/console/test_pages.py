@@ -107,6 +107,19 @@ async def test_decisions_of_other_teams_incidents_are_not_there(
         assert (await get(console, browsers, "ana", path)).status_code == 404
 
 
+async def test_held_decisions_are_read_one_after_the_other(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    async def following(offset: int) -> str:
+        page = read(
+            (await get(console, browsers, "ana", f"/decisions/gim.decisions/0/{offset}?incident={PROMPTS}")).text
+        )
+        return next(one["href"] for tag, one in page.tags if tag == "a" and one.get("rel") == "next")
+
+    assert await following(900) == f"/decisions/gim.decisions/0/901?incident={PROMPTS}"
+    assert await following(908) == f"/decisions/gim.decisions/0/900?incident={PROMPTS}"
+
+
 async def test_another_teams_title_stands_nowhere_on_a_page(
     console: Served, browsers: dict[str, httpx.AsyncClient]
 ) -> None:
