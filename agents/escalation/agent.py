@@ -130,7 +130,7 @@ class EscalationAgent:
     def _overdue(self, record: Record) -> None:
         """Deadlines that lie before a review have passed for it, also while the lane catches up."""
         desk = self.desk
-        if not desk.agenda or desk.agenda[0][0] >= record.timestamp:
+        if not desk.agenda or desk.agenda[0][0] - timing.GRACE_MS >= record.timestamp:
             return
         for live in sorted(desk.state.live.values(), key=lambda one: (one.data.deadline_ms or 0, one.number)):
             until = live.data.deadline_ms

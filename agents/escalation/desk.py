@@ -36,6 +36,8 @@ from agents.records import Message
 
 LATE_MS = 5_000
 """What comes less than this after its time is in time: ticks are a second apart, and batches take their moment."""
+STALE = 1_000
+"""So many entries that no longer hold may lie on an agenda."""
 Due = tuple[int, int, str, str]
 """When, the incident's number and name, and what is due."""
 
@@ -259,6 +261,9 @@ class Desk:
         elif self.due.get(name) != due:
             self.due[name] = due
             heapq.heappush(self.agenda, due)
+        if len(self.agenda) > 4 * len(self.due) + STALE:  # what no longer holds is left behind
+            self.agenda = [one for one in self.due.values() if one is not None]
+            heapq.heapify(self.agenda)
 
     def next_due(self, until_ms: int) -> Due | None:
         """The earliest thing that is due by then, taken off the agenda."""

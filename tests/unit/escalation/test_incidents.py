@@ -219,3 +219,13 @@ def test_what_goes_on_for_hours_is_written_ever_more_rarely() -> None:
         lane.flags(flag(effect="log", first=number))
     assert lane.one.count > 1_400
     assert len(lane.history) < 160
+
+
+def test_what_is_planned_for_much_later_does_not_pile_up() -> None:
+    lane = Lane(declared(chains={"default": {"statutory_deadline": "30d", "repeat_interval": 0}}))
+    lane.flags(flag(effect="log")).answer("ann", "acknowledge", lane.one)
+    for number in range(3_000):
+        lane.now += 10_000
+        lane.flags(flag(effect="log", first=number))
+    assert len(lane.agent.desk.agenda) <= 1_010
+    assert lane.one.count > 2_900
