@@ -151,8 +151,8 @@ class NotifyLane(LaneLife):
             max(0, stable - await self._consumer.position(self._place)) if stable is not None and stable >= 0 else 0
         )
         self.status.lag = behind + len(self._outbox)
-        down = [f"channel {channel} does not work ({why})" for channel, why in sorted(self._delivering.down.items())]
-        self.status.detail = "; ".join(down)
+        troubled = sorted(self._delivering.troubled.items())
+        self.status.detail = "; ".join(f"channel {channel} does not work ({why})" for channel, why in troubled)
 
     # -- an attempt ------------------------------------------------------------------------------------------------
 

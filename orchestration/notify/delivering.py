@@ -75,6 +75,8 @@ class Delivering:
         self.results: list[Result] = []
         self.down: dict[str, str] = {}
         """Channels that gave up on their last message, and why."""
+        self.troubled: dict[str, str] = {}
+        """Channels whose last attempt failed, and why; those that are down among them."""
         self._ready = asyncio.Event()
         self._lines: dict[Line, asyncio.Task[None]] = {}
         self._places: dict[str, asyncio.Semaphore] = {}
@@ -186,8 +188,12 @@ class Delivering:
             raise _Pointless(why)
         entry.attempts += 1
         try:
-            return await self.send(entry)
+            sent = await self.send(entry)
+            self.troubled.pop(channel, None)
+            return sent
         except NotSent as error:
+            if not isinstance(error, Unreachable):
+                self.troubled[channel] = str(error)
             entry.doubtful |= error.doubtful
             if error.after_s is not None:  # the channel asked for quiet: of every line
                 self._not_before[channel] = time.monotonic() + error.after_s

@@ -64,6 +64,7 @@ async def test_after_the_last_attempt_it_is_given_up_and_the_channel_is_down_unt
     delivering = Delivering(outbox, refuse, lambda down: Patience(1, 1, 0, 0) if down else QUICK)
     delivering.wake()
     while "chat" not in delivering.down:
+        assert set(delivering.troubled) <= {"chat"}
         await delivering.wait(0.05)
         results = delivering.take()
     assert (results[-1].outcome, results[-1].attempts, results[-1].detail) == ("failed", 3, "answered 500")
@@ -81,7 +82,7 @@ async def test_after_the_last_attempt_it_is_given_up_and_the_channel_is_down_unt
     outbox.see(record(2, "c"), known=False)
     delivering.wake()
     await asyncio.sleep(0.05)
-    assert delivering.down == {}
+    assert delivering.down == delivering.troubled == {}
 
 
 async def test_what_cannot_be_mended_by_waiting_is_given_up_at_once() -> None:
