@@ -143,14 +143,14 @@ def _step(desk: Desk, live: Live, number: int, due_ms: int, changes: tuple[Chang
         desk.write(live, "silenced", said=muted_by(live))
         return
     repeating = number not in live.left
-    told, words = _take(desk, live, number)
+    told, in_words = _take(desk, live, number)
     kind = (
         "remind" if repeating and changes == ("told",) else "escalate" if number or changes != ("told",) else "trigger"
     )
     desk.write(
         live,
         *changes,
-        said="; ".join(part for part in (said, words) if part),
+        said="; ".join(part for part in (said, in_words) if part),
         due_ms=due_ms,
         send=[(kind, told, tuple(told.passed.values()))],
         told=merged(live.data.told, told.people),
