@@ -155,7 +155,7 @@ class IncidentData(Frozen):
     """Of these, flagged with the effect hold in mode gate."""
     flags: Annotated[int, Field(ge=0)] = 0
     sample: tuple[Position, ...] = ()
-    """At most 20 of the decisions, the first ones and then a spread."""
+    """At most 20 of the decisions, a uniform sample of those that its flags named (agents/escalation/samples.py)."""
     through: Through = Field(default_factory=dict)
     """The end of the flagged decisions, by partition."""
     opened_ms: int
