@@ -16,15 +16,16 @@ from orchestration.console.parts import parts_of
 
 
 def expiry(request: Request, incident: str) -> int | None:
-    """Until when an answer counts on a page that a link led to; None: no link did. A bad link counts as expired."""
-    token, secret = request.query_params.get("link"), parts_of(request).links
-    if not token:
-        return None
+    """Until when an answer counts on a page that a link led to (ms since 1970 UTC, maybe past); None where no link did.
+
+    What is no link of ours bounds nothing, as it gives nothing: whoever alters it could leave it out.
+    """
+    token, secret = request.query_params.get("link", ""), parts_of(request).links
     try:
-        link = read(secret or b"", token, 0) if secret else None
+        link = read(secret, token, 0) if secret is not None and token else None
     except BadLink:
-        return 0
-    return link.expires_ms if link is not None and link.incident == incident else 0
+        return None
+    return link.expires_ms if link is not None and link.incident == incident else None
 
 
 async def follow(request: Request) -> Response:
