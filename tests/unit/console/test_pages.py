@@ -207,6 +207,20 @@ async def test_a_refresh_of_the_page_takes_no_ticket_of_the_form_away(
     assert 'name="ticket"' not in page.text
 
 
+async def test_what_was_typed_into_an_incomplete_form_is_still_there(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    page = read((await get(console, browsers, "wei", f"/incidents/{PROMPTS}")).text)
+    kept = {one["name"]: one["value"] for tag, one in page.tags if tag == "input" and one.get("type") == "hidden"}
+    form = {"csrf": kept["csrf"], "ticket": kept["ticket"], "action": "respond", "reason": "a <b>half</b> thought"}
+    async with console.browser(URL) as browser:
+        headers = {"cookie": cookies(browsers["wei"])}
+        sent = await browser.post(f"/incidents/{PROMPTS}/answer", data=form, headers=headers)
+        again = await browser.get(sent.headers["location"], headers=headers)
+    assert "Write the question that goes back. Back to the form" in words(read(again.text))
+    assert ">a &lt;b&gt;half&lt;/b&gt; thought</textarea>" in again.text
+
+
 async def test_colours_are_kept_by_a_form_without_a_script(
     console: Served, browsers: dict[str, httpx.AsyncClient]
 ) -> None:
