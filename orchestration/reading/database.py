@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from agents.errors import Misconfigured, Retryable
@@ -118,7 +118,7 @@ def open_database(settings: Settings, schema: int = SCHEMA) -> Database:
         file = settings.data_dir.absolute() / "console" / f"{name}.db"
         file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": 15})
-        _prepare_sqlite(engine)
+        _prepare_sqlite(engine, file)
         return Database(engine, name, file)
     try:
         url = make_url(given)
@@ -130,18 +130,34 @@ def open_database(settings: Settings, schema: int = SCHEMA) -> Database:
     return Database(engine, name, None)
 
 
-def _prepare_sqlite(engine: Engine) -> None:
-    """Readers and the one writer do not wait for each other, and transactions begin where SQLAlchemy says."""
+def _prepare_sqlite(engine: Engine, file: Path) -> None:
+    """Readers and the one writer do not wait for each other, transactions begin where SQLAlchemy says, and a connection to
+    a file that was deleted is given up: otherwise it would go on, unseen by all others.
+    """
 
     @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
+    def _connected(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # sqlite3 would begin transactions by its own rules
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes is folded again from the topics
+        record.info["file"] = _identity(file)
+
+    @event.listens_for(engine, "checkout")
+    def _taken(_connection: Any, record: Any, _proxy: object) -> None:
+        if record.info["file"] != _identity(file):
+            raise DisconnectionError("the read model was deleted")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -42,6 +42,8 @@ IDLE_MS = 100
 FOLLOWED_S, FOLLOW_S = 3.0, 0.2
 """A process that does not project looks for changes so often, and after so long whether it may project."""
 PAUSE_S = 1.0
+CHECK_S = 1.0
+"""So often the projection looks whether its rows are still there: somebody may have deleted them while nothing came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,12 @@ class Projection:
                 await close(consumer)
 
     async def _loop(self, consumer: AIOKafkaConsumer, on_change: OnChange, forever: bool) -> None:
-        self._caught_up = False
+        self._caught_up, checked = False, time.monotonic()
         while True:
+            if time.monotonic() - checked > CHECK_S:
+                checked = time.monotonic()
+                if await asyncio.to_thread(_stored, self.database) != self._next:
+                    raise Retryable("the read model was deleted or altered: it is made anew")
             batch, about = await self._fetch(consumer), frozenset[str]()
             if batch.after != batch.before:
                 about = await asyncio.to_thread(fold, self.database, self.settings.prefix, batch)

@@ -62,6 +62,28 @@ async def test_a_deleted_read_model_is_made_again_row_by_row(broker: LocalKafka,
     again.close()
 
 
+async def test_deleted_under_a_running_console_it_is_made_again(
+    broker: LocalKafka, prefix: str, tmp_path: Path
+) -> None:
+    settings = await deployed(broker, prefix, tmp_path)
+    world = World(prefix)
+    world.incident()
+    await publish(broker, world)
+    task = asyncio.create_task(Projection(settings).run())
+    try:
+        database = await fresh(settings)
+        database.close()
+        assert database.file is not None
+        for file in database.file.parent.glob("*.db*"):
+            file.unlink()
+        again = await fresh(settings)
+        assert queries.queue(again).total == 1
+        again.close()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_topics_made_anew_make_the_read_model_anew(broker: LocalKafka, prefix: str, tmp_path: Path) -> None:
     settings = await deployed(broker, prefix, tmp_path)
     database = open_database(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import func, select
 
@@ -144,3 +146,21 @@ def test_who_does_not_project_hears_which_incidents_were_spoken_of(database: Dat
     world.incident("aaaa-0003", revision=1, at=T0 + 9)
     folded(database, world)
     assert "aaaa-0003" in seen(database).incidents_since(after, database)
+
+
+def test_a_read_model_that_was_deleted_is_missed_at_once(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, prefix="gim", data_dir=tmp_path)
+    world, database = World("gim"), open_database(settings)
+    database.prepare({})
+    world.incident()
+    folded(database, world)
+    assert database.file is not None
+    for file in database.file.parent.glob("*.db*"):
+        file.unlink()
+    place = (world.name("incidents"), 0)
+    with pytest.raises(Retryable):  # whoever projects opens again, and makes it anew
+        fold(database, "gim", Batch({}, {place: 2}, {place: 1}))
+    database.prepare({})
+    folded(database, world)
+    assert [row[0] for row in rows_of(database)["incidents"]] == ["7f29-k1mq"]
+    database.close()

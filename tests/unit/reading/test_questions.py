@@ -82,7 +82,7 @@ def test_an_answer_would_cover_what_waits_before_through_and_nothing_else(databa
     for offset in range(10):
         world.holds(offset, T0 + offset)
     world.holds(3, T0, partition=1)
-    world.holds(20, T0 + 20)
+    world.holds(10, T0 + 10)  # the end itself is not before it
     through = {f"{world.name('decisions')}/0": 10, f"{world.name('decisions')}/1": 4}
     made = world.incident(through=through, held=11)
     world.holds(8, T0, rules=["other/rule"], partition=1)
