@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from agents.errors import Retryable
+from agents.errors import GovernanceError, Retryable
 from agents.events import Position, Severity
 from agents.people_events import (
     ANSWERS,
@@ -45,6 +45,9 @@ WAIT_S = 2.0
 """So long the answer's page waits for what became of it."""
 A_MINUTE = 30
 """Answers of one session in a minute."""
+LOST_MS = 60_000
+LOST = Told("failed", "It is not known whether this answer was sent. If the incident still waits, answer it again.")
+"""What is told of an answer that was claimed so long ago, and of whose sending nothing is known."""
 SWEEP_S = 600.0
 REASONED = (*ANSWERS, "resolve")
 """What is done to an incident only with a reason."""
@@ -111,9 +114,11 @@ async def what_became_of(parts: Parts, session: Session, sent: str) -> Told | No
     if ticket is None or ticket.told is None:
         return None
     told = Told.restored(ticket.told)
-    if told.kind != "pending" or parts.sender is None or not told.receipt:
+    if told.kind != "pending" or parts.sender is None:
         return told
-    with suppress(Retryable):
+    if not told.receipt:  # the console ended between the two, or is sending just now
+        return LOST if parts.clock() - (ticket.used_ms or 0) > LOST_MS else told
+    with suppress(GovernanceError):
         told = await parts.sender.outcome(told.receipt, 0.0)
         await run_in_threadpool(parts.tickets.tell, ticket, told.plain())
     return told
@@ -295,12 +300,12 @@ async def _send(request: Request, ticket: Ticket, data: ReviewData, back: str) -
         return _onward(back, ticket)  # sent before: that page tells what the first one did
     try:
         receipt = await parts.sender.send(review, data)
-    except Retryable as error:
+    except GovernanceError as error:
         told = Told("failed", f"Your answer could not be sent ({error}). Send the form again.", data.action)
         await run_in_threadpool(parts.tickets.free, ticket)
     else:
         told = Told("pending", "Your answer is recorded, and nobody has taken it up yet.", data.action, "", receipt)
-        with suppress(Retryable):
+        with suppress(GovernanceError):
             told = await parts.sender.outcome(receipt, WAIT_S)
     await run_in_threadpool(parts.tickets.tell, ticket, told.plain())
     return _onward(back, ticket)

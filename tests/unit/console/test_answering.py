@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agents.events import Decision
-from agents.people_events import shown_digest
+from agents.people_events import ReviewData, shown_digest
 from orchestration.console.answer_forms import kind_of
 from orchestration.console.redaction import protected_names, redact
 from orchestration.console.viewer import Viewer, viewer_of
@@ -110,6 +110,25 @@ async def test_an_answer_that_could_not_be_sent_may_be_sent_again_under_the_same
         served.lane.down = False
         assert await told(browser, await answer(browser, page=page)) == "effect: dana answered: approve"
     assert len(served.lane.sent) == 1
+
+
+async def test_an_answer_of_a_console_that_died_while_sending_is_not_pending_for_ever(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(review: str, data: ReviewData) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    async with signed_in(served, "dana") as browser:
+        page = await browser.get("/incidents/7f29-k1mq")
+        monkeypatch.setattr(served.lane, "send", dies)
+        with pytest.raises(KeyboardInterrupt):
+            await answer(browser, page=page)
+        monkeypatch.undo()
+        again = await answer(browser, page=page)
+        assert await told(browser, again) == "pending: Your answer is being sent."
+        served.later(61)
+        assert (await told(browser, again)).startswith("failed: It is not known whether this answer was sent.")
+    assert served.lane.sent == []
 
 
 async def test_what_was_pending_is_told_when_the_page_is_opened_again(served: Served) -> None:
