@@ -169,6 +169,7 @@ class AssistLane(LaneLife):
         await self._commit_read([message])  # 5.
         self._read.pay(now_ms, data.usage)
         self.status.records += 1
+        self.status.detail = data.instead or ""
 
     async def _attended(
         self, asking: Coroutine[Any, Any, tuple[TriageData, Sequence[bytes]]]

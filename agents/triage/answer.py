@@ -17,7 +17,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-SHORT_SUMMARY, SHORT_TEXT, SHORT_LISTS = 400, 160, 2
+SHORT_SUMMARY, SHORT_TEXT, FEW_QUESTIONS, FEW_CITES = 400, 160, 2, 4
 """Bounds that stand in the form itself."""
 
 
@@ -43,13 +43,13 @@ def form_for(record: TriageData, *, bounded: bool = False) -> type[Form]:
         "action": (_one_of(allowed.actions), Field(description="What to do next.")),
         "action_text": (text, Field(description="How, in one sentence.")),
         "questions": (
-            _list(text, bounded),
-            Field(description=f"At most {SHORT_LISTS if bounded else MOST_QUESTIONS} questions for the reviewer."),
+            _list(text, bounded, FEW_QUESTIONS),
+            Field(description=f"At most {FEW_QUESTIONS if bounded else MOST_QUESTIONS} questions for the reviewer."),
         ),
-        "cites": (_list(_one_of(facts), bounded), Field(description="Ids of the facts that this rests on.")),
+        "cites": (_list(_one_of(facts), bounded, FEW_CITES), Field(description="Ids of the facts that this rests on.")),
     }
     if allowed.teams:
-        teams = _list(_one_of(allowed.teams), bounded)
+        teams = _list(_one_of(allowed.teams), bounded, MOST_TEAMS)
         fields["teams"] = (teams, Field(description="Teams to add; usually none."))
     return create_model("Triage", __base__=Form, __doc__="A summary of one incident for its reviewer.", **fields)
 
@@ -58,8 +58,8 @@ def _text(longest: int, bounded: bool) -> Any:
     return Annotated[str, Field(max_length=longest)] if bounded else str
 
 
-def _list(of: Any, bounded: bool) -> Any:
-    return Annotated[list[of], Field(max_length=SHORT_LISTS)] if bounded else list[of]
+def _list(of: Any, bounded: bool, most: int) -> Any:
+    return Annotated[list[of], Field(max_length=most)] if bounded else list[of]
 
 
 def allowed_of(record: TriageData) -> Allowed:
