@@ -69,8 +69,8 @@ def confirmed(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Misconfigured(f"{question} Nobody can be asked here: say --yes")
-    if not typer.confirm(question, default=False):
-        typer.echo("nothing was sent")
+    if not typer.confirm(question, default=False, err=True):
+        typer.echo("nothing was sent", err=True)
         raise typer.Exit(130)
 
 

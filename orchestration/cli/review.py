@@ -279,9 +279,15 @@ def _answer(chosen: Chosen, said: Said, more: dict[str, Any]) -> None:
 
 
 def _covered(database: Database, found: Incident, items: Sequence[Position]) -> int:
-    """How many held decisions the answer is about. Raises Misconfigured where one of them does not wait."""
+    """How many held decisions the answer is about. Raises Misconfigured where none, or one of those named, waits."""
+    line = found.line
     if not items:
-        return found.line.waiting
+        if not line.waiting and found.data.proposal is None:
+            ended = f"it was {line.resolution or 'resolved'}" if line.status == "resolved" else "nothing of it is held"
+            raise Misconfigured(
+                f"no decision of {line.id} waits for an answer: {ended}; `govern incidents show {line.id}` says more"
+            )
+        return line.waiting
     for one in items:
         known = held_item(database, one)
         if known is None or known.resolution is not None:
