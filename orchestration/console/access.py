@@ -31,7 +31,7 @@ from orchestration.settings import Settings
 BEFORE_COOKIE = "__Host-govern-before"
 """What ties forms and sign-in flows to a browser that is not signed in."""
 BEFORE = frozenset({"/sign-in", "/sign-in/oidc", "/sign-in/oidc/back"})
-ALWAYS = frozenset({"/sign-out", "/account"})
+ALWAYS = frozenset({"/sign-out", "/sign-out/everywhere", "/account"})
 """What somebody may reach whom the configuration does not declare (any more)."""
 MACHINES = frozenset({"/health", "/slack/interactive"})
 """Addresses that prove themselves in another way, or tell nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from orchestration.console.database import Database, accounts, digest, sessions
 
@@ -86,3 +86,11 @@ class Sessions:
         """End every session of a person; returns how many."""
         with self._database.begin() as connection:
             return connection.execute(delete(sessions).where(sessions.c.person == person)).rowcount
+
+    def count(self, person: str) -> int:
+        """How many sessions of a person are open, as far as their last requests tell."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            live = (sessions.c.seen_ms >= now - IDLE_MS, sessions.c.created_ms >= now - LONGEST_MS)
+            query = select(func.count()).select_from(sessions).where(sessions.c.person == person, *live)
+            return connection.scalar(query) or 0

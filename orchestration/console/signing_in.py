@@ -114,9 +114,20 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
+async def sign_out_everywhere(request: Request) -> Response:
+    """End every session of this person: a phone that was lost."""
+    parts, session = parts_of(request), request.state.session
+    if session is not None:
+        ended = await run_in_threadpool(parts.sessions.end_all, session.person)
+        log.info("%s signed out everywhere (%d sessions)", session.person, ended)
+    response = RedirectResponse("/sign-in", 303)
+    response.headers.append("set-cookie", cookie(COOKIE, "", 0))
+    return response
+
+
 async def account(request: Request) -> Response:
     """Who one is here, and the form for another password."""
-    return _account(request)
+    return await _account(request)
 
 
 async def change_password(request: Request) -> Response:
@@ -127,15 +138,15 @@ async def change_password(request: Request) -> Response:
         raise HTTPException(403, "your password is not kept here")
     old, new, again = (str(form.get(name, ""))[: LONGEST + 1] for name in ("old", "new", "again"))
     if new != again:
-        return _account(request, "The two new passwords differ.", 400)
+        return await _account(request, "The two new passwords differ.", 400)
     address = client_address(request, parts.settings)
     attempt = await run_sync(parts.accounts.check, viewer.person, old, address, limiter=parts.hashing)
     if attempt.person is None:
-        return _account(request, "The present password is wrong, or there were too many tries.", 403)
+        return await _account(request, "The present password is wrong, or there were too many tries.", 403)
     try:
         await run_sync(parts.accounts.set_password, viewer.person, new, limiter=parts.hashing)
     except Misconfigured as error:
-        return _account(request, str(error), 400)
+        return await _account(request, str(error), 400)
     log.info("%s changed the password", viewer.person)
     return await begin(request, viewer.person, "password", "/account?changed=1")
 
@@ -157,13 +168,16 @@ def _named(parts: Parts, person: str) -> str:
     return person if person in declared else "somebody unknown"
 
 
-def _account(request: Request, problem: str = "", status: int = 200) -> Response:
+async def _account(request: Request, problem: str = "", status: int = 200) -> Response:
     session: Session | None = request.state.session
+    parts, person = parts_of(request), viewer_at(request).person
+    open_ones = await run_in_threadpool(parts.sessions.count, person) if person is not None else 0
     return render(
         request,
         "account.html",
         status=status,
         problem=problem,
+        sessions=open_ones,
         changed=bool(request.query_params.get("changed")),
         local=session is not None and session.method == "password",
     )
@@ -188,6 +202,7 @@ ROUTES = (
     Route("/sign-in", show, methods=["GET"]),
     Route("/sign-in", sign_in, methods=["POST"]),
     Route("/sign-out", sign_out, methods=["POST"]),
+    Route("/sign-out/everywhere", sign_out_everywhere, methods=["POST"]),
     Route("/account", account, methods=["GET"]),
     Route("/account", change_password, methods=["POST"]),
 )

@@ -20,7 +20,7 @@ from orchestration.console.sessions import IDLE_MS, LONGEST_MS, Sessions
 from orchestration.console.tickets import About, Tickets
 from orchestration.settings import Settings
 from tests.postgres_cluster import postgres
-from tests.unit.console.served import HOST, PASSWORD, QUICK, configuration, serve, sign_in, signed_in
+from tests.unit.console.served import HOST, PASSWORD, QUICK, configuration, serve, sign_in, signed_in, token_of
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,16 @@ async def test_signing_out_ends_the_session_on_the_server(tmp_path: Path) -> Non
         assert (await browser.post("/sign-out", data={"csrf": token})).headers["location"] == "/sign-in"
         assert served.parts.sessions.find(cookie) is None
         assert (await browser.get("/", headers={"cookie": f"__Host-govern={cookie}"})).status_code == 303
+
+
+async def test_a_lost_phone_is_signed_out_from_elsewhere(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    async with signed_in(served, "dana") as phone, signed_in(served, "dana") as desk, signed_in(served, "raj") as other:
+        page = await desk.get("/account")
+        assert "in 1 other browser" in page.text
+        gone = await desk.post("/sign-out/everywhere", data={"csrf": token_of(page)})
+        assert gone.headers["location"] == "/sign-in"
+        assert [(await browser.get("/")).status_code for browser in (phone, desk, other)] == [303, 303, 200]
 
 
 async def test_signing_in_again_ends_the_session_that_the_browser_had(tmp_path: Path) -> None:
