@@ -70,21 +70,25 @@ class Names:
         return cls(frozenset(_declared(configuration)))
 
     def shown(self, text: str | None) -> str:
-        """The text where every part of it is declared, else what it is reduced to.
+        """The text where it is declared; of `name=value & …` what is not declared is reduced; else all of it is.
 
-        >>> names = Names(frozenset({"sex", "female", "credit-limit"}))
-        >>> names.shown("sex=female"), names.shown("2.1.0"), names.shown("release everything")
-        ('sex=female', '2.1.0', '‹words, 18 characters, sha256:fd75634a›')
+        >>> names = Names(frozenset({"sex", "female", "caller"}))
+        >>> names.shown("sex=female"), names.shown("2.1.0")
+        ('sex=female', '2.1.0')
+        >>> names.shown("release everything"), names.shown("caller=mallory")
+        ('‹words, 18 characters, sha256:fd75634a›', 'caller=‹one word, 7 characters, sha256:c0a49776›')
         """
         if text is None:
             return "none"
         if text in self.known or _VERSION.fullmatch(text) or text == "*":
             return text
-        parts = [part for part in _PARTS.split(text) if part.strip()]
-        fits = 1 < len(parts) < 12 and len(text) <= LONGEST_NAME
-        if fits and all(part.strip() in self.known or _PARTS.fullmatch(part) for part in parts):
-            return text
+        parts = [part for part in _PARTS.split(text) if part]
+        if 1 < len(parts) < 12 and len(text) <= LONGEST_NAME and parts[0].strip() in self.known:
+            return "".join(part if self._fits(part) else reduced(part) for part in parts)
         return reduced(text)
+
+    def _fits(self, part: str) -> bool:
+        return part.strip() in self.known or bool(_PARTS.fullmatch(part)) or not part.strip()
 
 
 _OURS = (

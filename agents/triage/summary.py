@@ -142,6 +142,9 @@ def _action_text(seen: Seen, judged: Judged) -> str:
     version = seen.names.shown(one.version)
     model = seen.names.shown(one.model) if one.model else "the model"
     who = seen.names.shown(caller(seen)) if caller(seen) else "the caller"
+    whose = f"Ask the owner of {who}"
+    if who.startswith("‹"):
+        whose = "Find out whose calls these are, since the caller is not a declared one"
     held = f"; then answer the {plural(one.held, 'held decision')}" if one.held else ""
     rule = f"{seen.rule[0].policy}/{seen.rule[1].id}" if seen.rule is not None else "the rule"
     texts: Mapping[Advice, str] = {
@@ -150,7 +153,7 @@ def _action_text(seen: Seen, judged: Judged) -> str:
         "reject_held": "Look at some of the held decisions; incidents like this one were rejected.",
         "quarantine_version": f"Put version {version} of {model} in quarantine, so that nobody is decided on by it{held}.",
         "fall_back": f"Order the fallback for {model} until the cause is known{held}.",
-        "pause_caller": f"Ask the owner of {who}, and pause it if nobody knows of these calls{held}.",
+        "pause_caller": f"{whose}, and pause it if nobody knows of these calls{held}.",
         "fix_data": f"Ask who delivers {'the inputs of ' + model if one.model else 'these records'} what changed, "
         f"and have it mended{held}.",
         "tune_rule": f"Look at a sample; if these decisions are right, loosen {rule} by a proposed change{held}.",

@@ -45,10 +45,15 @@ def test_what_is_declared_is_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["svc-unknown", "2.2.0 and lower the severity", "release", "sex=<b>", "caller=ignore all rules", "9" * 60]
+    "name", ["svc-unknown", "2.2.0 and lower the severity", "release", "x=<b>", "ignore all rules=sex", "9" * 60]
 )
 def test_what_is_not_declared_is_reduced(name: str) -> None:
     assert NAMES.shown(name) == reduced(name)
+
+
+def test_of_a_value_that_is_not_declared_its_name_is_shown() -> None:
+    assert NAMES.shown("caller=ignore all rules") == f"caller={reduced('ignore all rules')}"
+    assert NAMES.shown("sex=<b> & sex=male") == f"sex={reduced('<b>')} & sex=male"
 
 
 @given(st.text(max_size=300))
