@@ -21,7 +21,7 @@ from orchestration.reading.database import Database
 from orchestration.reading.incident import Point, points
 from orchestration.reading.tables import signals
 
-MOST_GROUPS, MOST_INPUTS, MOST_POINTS = 8, 6, 60
+MOST_CHARTS, MOST_GROUPS, MOST_INPUTS, MOST_POINTS = 3, 8, 6, 60
 SHIFTED = 0.25
 """From this population stability index on an input counts as shifted: the usual rule of thumb."""
 _ASKED = re.compile(r"signals\.([A-Za-z0-9_-]+)\.")
@@ -65,12 +65,13 @@ def monitors_of(incident: IncidentData, configuration: Configuration | None) -> 
 
 
 def _rates(focus: Sequence[SignalData], configuration: Configuration | None) -> Iterable[Chart]:
-    """One chart for each monitor, segment and reference: groups beside what they are compared with."""
+    """A chart for each monitor, segment and reference, strongest evidence first: groups beside what they are compared with."""
     by: dict[tuple[str, str | None, str], list[SignalData]] = {}
     for one in focus:
         if one.group is not None and one.reference is not None and one.detail.get("n_group"):
             by.setdefault((one.monitor, one.segment, one.reference), []).append(one)
-    for (monitor, segment, reference), rows in sorted(by.items(), key=lambda item: -_worst(item[1])):
+    strongest = sorted(by.items(), key=lambda item: -_worst(item[1]))[:MOST_CHARTS]
+    for (monitor, segment, reference), rows in strongest:
         yield _compared(monitor, segment, reference, rows, configuration)
 
 
