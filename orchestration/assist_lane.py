@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -29,20 +28,18 @@ from agents.configuration import Configuration
 from agents.errors import OffsetsLost, Poison, Retryable
 from agents.events import Position, SnapshotData
 from agents.frames import Reader
-from agents.people_events import Check, TriageData, TriageEvent, Usage
+from agents.people_events import TriageData, TriageEvent, Usage
 from agents.policy.times import iso
 from agents.records import Message, Record
-from agents.triage.answer import Form, fill, form_for
-from agents.triage.asking import failed, question, told_by_model, told_instead
-from agents.triage.checks import Answer, check
+from agents.triage.asking import told_instead
 from agents.triage.facts import PROPOSAL
 from agents.triage.fields import Fenced, Names, fenced
+from orchestration.consulting import consult
 from orchestration.following import Following
 from orchestration.kafka import Broker, batches, close, read_range
 from orchestration.lane_life import RECOMMIT_S, LaneLife
-from orchestration.llm import Asked, Llm
+from orchestration.llm import Llm
 from orchestration.log_store import LogStore
-from orchestration.prompts import prompt
 from orchestration.snapshots import head_message, read_snapshot
 from orchestration.topics import inputs
 from orchestration.work import LaneName, Pace
@@ -298,63 +295,6 @@ class AssistLane(LaneLife):
         await super()._drop()
         if following is not None:
             await following.close()
-
-
-async def consult(llm: Llm, record: TriageData, sample: Sequence[Fenced]) -> tuple[TriageData, Sequence[bytes]]:
-    """Ask, check, and have it mended once; what cannot be used gives way to the deterministic record, which says why."""
-    form = form_for(record, bounded=llm.declared.base_url is not None)
-    first, repair = prompt("triage"), prompt("repair")
-    untrusted = [text for one in sample for text in one.untrusted]
-    messages: list[tuple[str, str]] = [("system", first.text), ("human", question(record, sample))]
-    usage: list[Usage] = []
-    raw: list[bytes] = []
-    checks: tuple[Check, ...] = ()
-    for digest in (first.digest, repair.digest):
-        asked = await llm.ask(messages, form)  # type: ignore[arg-type]
-        if asked.fault == "too long":
-            messages[1] = ("human", question(record, short=True))
-            asked = await llm.ask(messages, form)  # type: ignore[arg-type]
-        usage.append(_usage(asked, llm, digest))
-        raw += [asked.raw.encode(errors="surrogatepass")] if asked.raw else []
-        if asked.fault in ("passing", "lasting", "too long"):
-            why = f"{asked.model or 'the model'} could not be asked: {asked.problem}"
-            return told_instead(record, why, usage=tuple(usage), checks=checks), raw
-        answer, checks = judged(form, asked, record, untrusted)
-        if answer is not None:
-            return told_by_model(record, answer, usage=tuple(usage), checks=checks), raw
-        said = asked.raw[:4_000] or "(nothing)"
-        messages = [*messages[:2], ("ai", said), ("human", repair.text.format(failed=failed(checks)))]
-    names = ", ".join(one.check for one in checks if not one.passed)
-    why = f"the answer of {llm.declared.model} failed its checks, also when asked again: {names}"
-    return told_instead(record, why, usage=tuple(usage), checks=checks), raw
-
-
-def judged(
-    form: type[Form], asked: Asked, record: TriageData, untrusted: Sequence[str]
-) -> tuple[Answer | None, tuple[Check, ...]]:
-    """The answer where it passed every check, and the checks."""
-    if asked.values is None:
-        return None, (Check(check="schema", passed=False, detail=asked.problem),)
-    filled, schema = fill(form, asked.values)
-    if filled is None:
-        return None, (schema,)
-    answer = Answer.of(filled)
-    checks = (schema, *check(answer, record, untrusted))
-    return (answer if all(one.passed for one in checks) else None), checks
-
-
-def _usage(asked: Asked, llm: Llm, digest: str) -> Usage:
-    raw = asked.raw.encode(errors="surrogatepass")
-    return Usage(
-        model=asked.model,
-        prompt=digest,
-        parameters=json.loads(json.dumps(llm.parameters, default=str)),
-        raw=f"sha256:{hashlib.sha256(raw).hexdigest()}" if raw else None,
-        input_tokens=asked.input_tokens,
-        output_tokens=asked.output_tokens,
-        took_ms=asked.took_ms,
-        attempts=asked.tries,
-    )
 
 
 def _now_ms() -> int:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from agents.escalation.declared import Triage
 from agents.people_events import TriageData
-from orchestration.assist_lane import consult
+from orchestration.consulting import consult
 from orchestration.llm import Llm
 from tests.eval.incidents import Case, cases
 

@@ -22,7 +22,7 @@ from agents.triage.causes import ORDER
 from agents.triage.checks import _RELEASED
 from agents.triage.fields import PLACEHOLDER, Fenced, Names, fenced
 from agents.triage.figures import figures, unknown
-from orchestration.assist_lane import consult
+from orchestration.consulting import consult
 from tests.unit.triage.hostile import CLASSES, WANTED, asking, honest, obedient
 from tests.unit.triage.situations import CONFIGURATION, incident, seen, signal
 

@@ -20,7 +20,7 @@ from agents.escalation.declared import Triage
 from agents.triage.agent import tell
 from agents.triage.answer import form_for
 from orchestration import llm as module
-from orchestration.assist_lane import consult
+from orchestration.consulting import consult
 from orchestration.llm import Llm, chat_model
 from tests.unit.triage.hostile import asking, honest
 from tests.unit.triage.situations import seen
