@@ -19,8 +19,8 @@ from agents.people_events import Change, Resolution, RulingData, Status
 
 GRACE_MS = 2_000
 """So long after a deadline answers that were given before it are still read: topics reach a lane in any order."""
-GROWTH_MS = (5_000, 30_000, 300_000)
-"""An incident whose counts alone change is written at most so often: at first, later while decisions wait, else."""
+GROWTH_MS = (1_000, 5_000, 30_000, 300_000)
+"""An incident whose counts alone change is written at most so often: at first, soon, later while decisions wait, else."""
 
 
 def plan(desk: Desk, live: Live) -> None:
@@ -72,9 +72,13 @@ def _chain(desk: Desk, live: Live, chain: Chain) -> list[tuple[int, str]]:
 
 
 def pause(live: Live) -> int:
-    """How long counts alone wait for a record: a twentieth of the incident's age, so that what lasts for weeks stays small."""
-    least, waiting, most = GROWTH_MS
-    return min(max(least, (live.written_ms - live.data.opened_ms) // 20), waiting if live.data.held else most)
+    """How long counts alone wait for a record: a share of the incident's age.
+
+    Somebody who looks at once sees nearly all there is; what lasts for weeks stays small.
+    """
+    least, soon, waiting, most = GROWTH_MS
+    age = live.written_ms - live.data.opened_ms
+    return min(max(least, min(soon, age // 4), age // 20), waiting if live.data.held else most)
 
 
 def fire(desk: Desk, live: Live, what: str, due_ms: int) -> None:
