@@ -216,13 +216,14 @@ def _facts(found: Incident, now: int) -> Table:
     table.add_column(overflow="fold")
     model = " ".join(part for part in (line.model, line.version, line.segment) if part)
     seen = f"{several(line.count, 'decision')}, first {ago(line.first_ms, now)}, last {ago(line.last_ms, now)}"
-    held = f"{line.waiting:,} wait for an answer"
+    going = line.status == "resolved" and found.held.waiting
+    held = f"{going:,} on their way" if going else f"{line.waiting:,} wait for an answer"
     ended = ", ".join(f"{count:,} {how}" for how, count in sorted(found.held.ended.items()))
     rows = [
         ("about", model),
         ("cause", line.cause),
         ("seen", seen),
-        ("held", f"{held}; {ended}" if ended else held if line.held else ""),
+        ("held", f"{held}; {ended}" if ended else held if line.held or going else ""),
         ("team", ", ".join(line.teams)),
         ("with", ", ".join(line.people)),
         ("taken", f"by {line.acknowledged_by}, {ago(line.acknowledged_ms, now)}" if line.acknowledged_by else ""),

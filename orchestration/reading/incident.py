@@ -21,6 +21,7 @@ from orchestration.reading.queries import Listed, listed
 from orchestration.reading.tables import (
     deliveries,
     incident_changes,
+    incident_shown,
     incidents,
     notifications,
     refusals,
@@ -195,10 +196,12 @@ def incident(database: Database, name: str) -> Incident:
 def changed_since(database: Database, name: str, shown: str) -> list[tuple[str, Any, Any]] | None:
     """What an answer rests on and is different from what was shown: (field, then, now). None where that was never shown."""
     with database.reading() as connection:
-        column = incident_changes.c
+        column = incident_shown.c
         of_it = select(column.material).where(column.incident == name)
-        then = connection.scalar(of_it.where(column.shown == shown).order_by(column.revision.desc()).limit(1))
-        now = connection.scalar(of_it.order_by(column.revision.desc()).limit(1))
+        then = connection.scalar(of_it.where(column.shown == shown))
+        now = connection.scalar(
+            of_it.join(incidents, incidents.c.id == column.incident).where(column.shown == incidents.c.shown)
+        )
         if then is None or now is None:
             return None
         return [(field, then.get(field), value) for field, value in now.items() if then.get(field) != value]

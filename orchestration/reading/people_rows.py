@@ -85,12 +85,15 @@ def of_incident(record: Record) -> Iterator[Step]:
     yield Replace(tables.incident_people, owner, tuple({"person": one} for one in dict.fromkeys(data.with_)))
     yield Replace(tables.incident_teams, owner, tuple({"team": one} for one in teams))
     yield Replace(tables.incident_keys, owner, tuple({"key": one} for one in dict.fromkeys(data.keys)))
-    yield Put(tables.incident_changes, _line(data, plain, time_ms, shown))
-
-
-def _line(data: IncidentData, plain: Row, time_ms: int, shown: str) -> Row:
+    grew = set(data.changes or (data.change,)) == {"grew"}
+    slot = f"{data.incident}/{f'at {time_ms // tables.GREW_MS}' if grew else data.revision}"
+    yield Replace(tables.incident_changes, ("slot", slot), (_line(data, time_ms),))
     material = {name: plain[name] for name in MATERIAL}
     material["status"] = "resolved" if data.status is Status.RESOLVED else "open"
+    yield Put(tables.incident_shown, {"incident": data.incident, "shown": shown, "material": material})
+
+
+def _line(data: IncidentData, time_ms: int) -> Row:
     return {
         "incident": data.incident,
         "revision": data.revision,
@@ -104,8 +107,6 @@ def _line(data: IncidentData, plain: Row, time_ms: int, shown: str) -> Row:
         "count": data.count,
         "held": data.held,
         "late_ms": data.late_ms,
-        "shown": shown,
-        "material": material,
     }
 
 

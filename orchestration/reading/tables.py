@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of the database's name; one more whenever a table, or what a row says, changes."""
 
 metadata = MetaData()
@@ -108,6 +108,7 @@ incident_changes = Table(
     metadata,
     _key("incident"),
     _key("revision", Integer),
+    Column("slot", Text, nullable=False),
     _time("time_ms", nullable=False),
     Column("change", Text, nullable=False),
     Column("changes", JSON, nullable=False),
@@ -118,12 +119,21 @@ incident_changes = Table(
     Column("count", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     Column("late_ms", BigInteger, nullable=False),
-    Column("shown", Text, nullable=False),
-    Column("material", JSON, nullable=False),
-    Index("incident_changes_shown", "incident", "shown"),
+    Index("incident_changes_slot", "slot"),
 )
-"""The timeline, a row a revision. `material`: the fields that an answer rests on, to say what changed since a page was
-shown."""
+"""The timeline, a row a revision. Revisions that only count more decisions share a `slot`, of which the last one stays: one
+in GREW_MS."""
+
+GREW_MS = 600_000
+
+incident_shown = Table(
+    "incident_shown",
+    metadata,
+    _key("incident"),
+    _key("shown"),
+    Column("material", JSON, nullable=False),
+)
+"""The fields that an answer rests on, by `shown_digest`: to say what changed since a page was shown."""
 
 # -- answers (topics `reviews` and `rulings`) --------------------------------------------------------------------------
 

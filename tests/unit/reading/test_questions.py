@@ -296,3 +296,15 @@ def test_the_sample_for_blind_review_is_bounded_and_only_of_what_went_out(databa
     assert count == BLIND_EACH
     assert worst < BLIND_SHARE
     assert odd == 0
+
+
+def test_a_timeline_stays_readable_however_long_an_incident_grows(database: Database, world: World) -> None:
+    world.incident()
+    for revision in range(1, 400):
+        grew = {"revision": revision, "count": revision, "change": "grew", "said": f"{revision} now"}
+        world.incident(at=T0 + revision * 5_000, **grew)
+    world.incident(at=T0 + HOUR, revision=400, change="acknowledged", changes=["grew", "acknowledged"], count=400)
+    folded(database, world, size=37)
+    found = incident.incident(database, "7f29-k1mq").timeline
+    assert [one.change for one in found] == ["triggered", "grew", "grew", "grew", "grew", "acknowledged"]
+    assert found[-2].count == 399
