@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -18,13 +18,13 @@ from agents.audit.commitment import Committer
 from agents.errors import OffsetsLost, Poison
 from agents.events import Severity, SnapshotData
 from agents.policy import held
-from agents.policy.finals import Finals
+from agents.policy.finals import Finals, Translate
 from agents.policy.release import Due, Release
 from agents.policy.ruled import BadRuling, Ruled, ruled_of
 from agents.policy.standing import Standing
 from agents.records import Record, Stretch
 from agents.sources import SourceMapping
-from orchestration.held_reader import HeldReader
+from orchestration.held_reader import BYTES, HeldReader
 from orchestration.kafka import Broker, batches, close
 from orchestration.lane_life import IDLE_MS, RECOMMIT_S, RECOVERY_S, LaneLife
 from orchestration.snapshots import Kept, Parts, read_snapshot
@@ -136,9 +136,12 @@ class ReleaseLane(LaneLife):
         """The outputs of some decisions that are due, and how many they end: from here on, since a failure ends this life."""
         assert self._reader is not None
         self._totals.setdefault(due.ruled.offset, self._release.left(due.ruled))
-        translate = await self._translations() if due.ruled.action == "edit" else _never
+        translate: Translate = _never
+        room = BYTES
+        if due.ruled.action == "edit":  # topics of decisions take no batch larger than the largest decision
+            translate, room = await self._translations(), self.broker.settings.max_record_bytes // 2
         found, ended = [], dict[str, list[int]]()
-        for record in await self._reader.read(due.offsets):
+        for record in await self._reader.read(due.offsets, room):
             topic, _, offset = held.place_of(record.key)
             ended.setdefault(topic, []).append(offset)
             try:
@@ -154,7 +157,7 @@ class ReleaseLane(LaneLife):
             self._release.settle(self._settled)
         return outputs, len(found)
 
-    async def _translations(self) -> Callable[[str], Callable[[Record], bytes] | None]:
+    async def _translations(self) -> Translate:
         """How records of mapped topics are read, as the configuration in force says."""
         standing, _ = Standing().fold("config", await self.broker.read_all(self.broker.settings.topic("config")))
         models = standing.configuration.models
@@ -307,7 +310,8 @@ class ReleaseLane(LaneLife):
 
     def _counting(self, sequence: int) -> Finals:
         name = self.name
-        return Finals(name.prefix, name.partition, name.transactional_id, self.committer, sequence)
+        largest = self.broker.settings.max_record_bytes
+        return Finals(name.prefix, name.partition, name.transactional_id, self.committer, largest, sequence)
 
     async def _drop(self) -> None:
         reader, self._reader = self._reader, None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agents import __version__
 from agents.audit.commitment import Committer
-from agents.policy.edits import CannotAmend, Seal, amend
+from agents.policy.edits import Amended, CannotAmend, Seal, amend
 from agents.policy.held import Held
 from agents.policy.ruled import Ruled
 from agents.policy.times import iso
@@ -31,6 +31,8 @@ class Finals:
     writer: str
     """The lane's transactional id."""
     committer: Committer
+    limit: int
+    """Bytes of the largest record that topics of decisions take."""
     sequence: int = 0
     """The next `govern-seq` among this writer's verdicts."""
     refused: list[CannotAmend] = field(default_factory=list)
@@ -103,6 +105,8 @@ class Finals:
         for one in found:
             try:
                 made = amend(self.prefix, one, ruled.id, ruled.keys, ruled.edit, seal, translate(one.topic))
+                if _size(made) > self.limit:
+                    raise CannotAmend(f"{one.position} cannot be amended: it would have more than {self.limit:,} bytes")
             except CannotAmend as error:
                 self.refused.append(error)
                 continue
@@ -111,6 +115,11 @@ class Finals:
 
     def _place(self, short: str) -> Place:
         return f"{self.prefix}.{short}", self.partition
+
+
+def _size(made: Amended) -> int:
+    headers = sum(len(name) + len(value or b"") + 20 for name, value in made.headers)
+    return len(made.key or b"") + len(made.value) + headers + 200
 
 
 def _json(value: object) -> bytes:

@@ -167,8 +167,11 @@ class Release:
         return self._due.get(number, 0)
 
     def take(self, limit: int) -> Due | None:
-        """At most `limit` decisions that are due, all by the same ruling, the earliest ruling first; None: none are due."""
-        number = min(self._due, default=None)
+        """At most `limit` decisions that are due, all by the same ruling; None: none are due.
+
+        The ruling with the fewest left goes first: an answer about one decision does not wait behind fifty thousand others.
+        """
+        number = min(self._due, key=lambda one: (self._due[one], one), default=None)
         if number is None:
             return None
         found = [

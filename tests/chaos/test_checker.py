@@ -78,7 +78,7 @@ def ruled(honest: View) -> View:
     view = copy.deepcopy(honest)
     view.leaves = None
     by = Ruled(0, "7f29-k1mq/0", 0, "release", Resolution.APPROVED, "", frozenset([KEY]), {"gim.decisions": 1500})
-    maker = Finals("gim", 0, "gim.release.gim.held.0", Committer("test", bytes(32)))
+    maker = Finals("gim", 0, "gim.release.gim.held.0", Committer("test", bytes(32)), 10**6)
     found = [read(Plain("gim.held", 0, one.offset, 0, one.key, one.value, one.headers)) for one in view.topics["held"]]
     for (topic, _), messages in collect(maker.outputs(found, by, lambda _: None)).items():
         there = view.topics[topic.removeprefix("gim.")]

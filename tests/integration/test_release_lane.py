@@ -219,6 +219,25 @@ async def test_an_edited_decision_is_withheld_and_what_the_person_put_in_its_pla
         assert len(await topic(settings, "released")) == 8
 
 
+async def test_a_ruling_that_edits_megabytes_of_decisions_fits_their_topic(
+    broker: LocalKafka, prefix: str, tmp_path: Path
+) -> None:
+    settings = await deployment(broker, prefix, tmp_path, CONFIGURATION, partitions=1)
+    await produce(broker, settings.topic("decisions"), [decision(n, text="x" * 5_000) for n in range(600)], partition=0)
+    change = {"resolution": "edited", "edit": {"label": "approve"}, "through": through(settings, 600)}
+    async with running(*lanes_of(settings, CONFIGURATION, LANES)):
+        await until(lambda: _held(settings, 600))
+        await rule(settings, broker, ruling(0, ["unsure"], "block", **change))
+
+        async def out() -> bool:
+            return len(await topic(settings, "released")) == 600
+
+        await until(out)
+    assert {json.loads(one.value)["causationid"] for one in await topic(settings, "released")} == {
+        f"d{n}" for n in range(600)
+    }
+
+
 async def test_a_mapped_decision_is_amended_as_a_cloud_event_of_our_own(
     broker: LocalKafka, prefix: str, tmp_path: Path
 ) -> None:

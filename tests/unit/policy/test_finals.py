@@ -72,8 +72,8 @@ def as_held(messages: Sequence[Message]) -> list[Plain]:
     return [Plain("gim.held", 0, n, 7, key, value, tuple(headers)) for n, (key, value, headers) in enumerate(messages)]
 
 
-def finals(records: Sequence[Plain], by: Ruled) -> dict[str, list[Message]]:
-    maker = Finals("gim", 0, "gim.release.gim.held.0", COMMITTER)
+def finals(records: Sequence[Plain], by: Ruled, limit: int = 10**6) -> dict[str, list[Message]]:
+    maker = Finals("gim", 0, "gim.release.gim.held.0", COMMITTER, limit)
     made = collect(maker.outputs([held.read(one) for one in records], by, lambda _: None))
     return {topic.removeprefix("gim."): messages for (topic, _), messages in made.items()}
 
@@ -233,6 +233,14 @@ def test_only_the_output_ids_and_source_of_an_amended_decision_are_new() -> None
 def test_bytes_that_are_no_decision_cannot_be_amended(value: bytes) -> None:
     with pytest.raises(CannotAmend):
         amended(Edit(label="approve"), _changed(HELD[0], value=value))
+
+
+def test_a_decision_that_would_grow_too_large_is_withheld_and_not_amended() -> None:
+    by = ruled("edit", "edited", edit=Edit(text="x" * 2_000))
+    assert "decisions" in finals(HELD, by)
+    small = finals(HELD, by, limit=1_500)
+    assert "decisions" not in small
+    assert len(small["withheld"]) == len(small["held"]) == len(HELD)
 
 
 def test_an_amended_id_always_fits_the_contract() -> None:

@@ -206,6 +206,18 @@ def test_a_ruling_is_done_when_its_decisions_have_ended_and_kept_while_one_waits
     assert (release.progress(2, 2), release.kept(2), release.pending) == (2, [], 0)
 
 
+def test_an_answer_about_one_decision_does_not_wait_behind_thousands() -> None:
+    many = [holding(at, at + 100, ["p/a"]) for at in range(50)]
+    one = ruling(1, ["p/b"], items=[{"topic": TOPIC, "partition": 0, "offset": 50}])
+    release = folded([*many, holding(50, 150, ["p/b"]), ruling(0, ["p/a"]), one])
+    due = release.take(10)
+    assert due is not None
+    assert (due.ruled.id, due.offsets) == ("7f29-k1mq/1", [150])
+    assert release.progress(2, 2) == 0
+    release.end(TOPIC, [50])
+    assert release.take(10).offsets == list(range(100, 110))  # type: ignore[union-attr]
+
+
 def test_a_tombstone_ends_the_wait_and_a_key_that_nobody_wrote_so_is_counted() -> None:
     release = folded([holding(1, 101, ["p/a"]), holding(2, 102, ["p/a"])])
     release.see(
