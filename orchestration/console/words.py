@@ -249,6 +249,16 @@ def plain_text(text: str) -> str:
     return re.sub(r"(?<=\d)%", "\u00a0%", re.sub(r"\b[a-z][a-z0-9_]*=(?=\w)", "", text))
 
 
+def two_sentences(text: str) -> tuple[str, str]:
+    """What is said first, for a headline, and the rest.
+
+    >>> two_sentences("Version 2.2.0 is live. 412 wait. Look at them first.")
+    ('Version 2.2.0 is live. 412 wait.', 'Look at them first.')
+    """
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9“(])", text.strip())
+    return " ".join(sentences[:2]), " ".join(sentences[2:])
+
+
 def cause_words(cause: str) -> str:
     """A cause as it is spoken of: `lending/large-limit` is a rule, `approval_gap` a monitor's name."""
     kind, _, name = cause.partition("/")

@@ -25,7 +25,17 @@ from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
-from orchestration.console.words import ADVICE, CAUSES, RESOLUTIONS, cause_words, count, duration, several, stamp
+from orchestration.console.words import (
+    ADVICE,
+    CAUSES,
+    RESOLUTIONS,
+    cause_words,
+    count,
+    duration,
+    several,
+    stamp,
+    two_sentences,
+)
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Changed, Incident, Ruled, incident
@@ -143,8 +153,10 @@ def _told(said: TriageData | None, deterministic: TriageData | None) -> Told | N
         return None
     facts = said.facts or (deterministic.facts if deterministic is not None else ())
     instead = said.instead or (deterministic.instead if deterministic is not None and said.by == "model" else None)
+    first, more = two_sentences(said.summary)
     return Told(
-        sentences=said.summary,
+        sentences=first,
+        more=more,
         cause=CAUSES.get(said.cause, said.cause),
         advice=ADVICE.get(said.action, said.action),
         by_model=(said.usage[-1].model if said.usage else "a model") if said.by == "model" else "",

@@ -107,6 +107,7 @@ class Told:
     """Triage: what a reviewer is told, by whom, and on what grounds."""
 
     sentences: str
+    """The first two, for the headline."""
     cause: str
     """In words."""
     advice: str
@@ -120,6 +121,8 @@ class Told:
     """(check, passed, detail)."""
     instead: str = ""
     """Why the rules' summary stands although a model was asked."""
+    more: str = ""
+    """What the summary says after its first two sentences."""
     at_ms: int | None = None
 
 

@@ -224,6 +224,7 @@ TOLD = Told(
     facts=FACTS,
     checks=(("figures occur in the facts", True, ""), ("severity not lowered", True, "error stays error")),
     by_model="ollama:llama3.1",
+    more="The answer is due in 1 h 34 min.",
     at_ms=NOW - 25 * MIN,
 )
 HELD = Held(
