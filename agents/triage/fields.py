@@ -23,6 +23,7 @@ MOST_FIELDS = 40
 """Fields of a decision that a prompt shows."""
 LONGEST_NAME = 100
 _VERSION = re.compile(r"v?\d{1,4}(\.\d{1,4}){0,3}")
+_WORD = re.compile(r"[A-Za-z]{1,20}")
 _PARTS = re.compile(r"([=|&,:]| & )")
 _CATEGORIES = (
     ("number", re.compile(r"\s*[-+]?[\d.,\s]+%?\s*")),
@@ -63,11 +64,15 @@ class Names:
     """What the configuration declares, and may therefore be shown."""
 
     known: frozenset[str]
+    dimensions: frozenset[str] = frozenset()
+    """Segments that monitors tell apart: of these a value that is one short word is shown as well (`product=loan`)."""
 
     @classmethod
     def of(cls, configuration: Configuration) -> Names:
         """Models, versions, features, labels, groups, callers, monitors, rules, teams and people."""
-        return cls(frozenset(_declared(configuration)))
+        options = [entry.get("segments") for entry in configuration.monitors.values()]
+        dimensions = frozenset(str(name) for some in options if isinstance(some, list | tuple | dict) for name in some)
+        return cls(frozenset(_declared(configuration)) | dimensions, dimensions)
 
     def shown(self, text: str | None) -> str:
         """The text where it is declared; of `name=value & …` what is not declared is reduced; else all of it is.
@@ -84,11 +89,14 @@ class Names:
             return text
         parts = [part for part in _PARTS.split(text) if part]
         if 1 < len(parts) < 12 and len(text) <= LONGEST_NAME and parts[0].strip() in self.known:
-            return "".join(part if self._fits(part) else reduced(part) for part in parts)
+            before = ("", *(part.strip() for part in parts[:-2]))  # the name of a value stands two parts before it
+            pairs = zip(parts, ("", *before), strict=True)
+            return "".join(part if self._fits(part, of) else reduced(part) for part, of in pairs)
         return reduced(text)
 
-    def _fits(self, part: str) -> bool:
-        return part.strip() in self.known or bool(_PARTS.fullmatch(part)) or not part.strip()
+    def _fits(self, part: str, of: str) -> bool:
+        word = of in self.dimensions and _WORD.fullmatch(part)
+        return part.strip() in self.known or bool(_PARTS.fullmatch(part)) or not part.strip() or bool(word)
 
 
 _OURS = (

@@ -101,3 +101,11 @@ def test_the_fence_cannot_be_forged() -> None:
     marks = [block.splitlines()[0].removeprefix("[untrusted data ").rstrip("]") for block in blocks]
     assert len(set(marks)) == 2
     assert all(block.count("[end of untrusted data") == 1 for block in blocks)
+
+
+def test_a_segment_is_shown_where_its_value_is_one_short_word() -> None:
+    names = Names.of(CONFIGURATION.model_copy(update={"monitors": {"gap": {"segments": {"product": "purpose"}}}}))
+    assert names.shown("product=loan & sex=male") == "product=loan & sex=male"
+    assert names.shown("product=let it go") == f"product={reduced('let it go')}"
+    assert names.shown("product=9999") == f"product={reduced('9999')}"
+    assert NAMES.shown("product=loan") == reduced("product=loan")
