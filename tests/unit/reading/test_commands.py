@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+import typer
 
-from orchestration.cli import main, reading
+from orchestration.cli import answering, main, reading
 from orchestration.reading.database import open_database
 from orchestration.settings import Settings
 from tests.unit.reading.world import DAY, HOUR, MINUTE, T0, World, everything, folded
@@ -135,3 +137,26 @@ def test_what_is_wrong_is_said_with_the_mend(
         main(arguments)
     assert ended.value.code == 1
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+class Terminal(io.StringIO):
+    """A standard input that somebody sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_and_a_no_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    answering.confirmed("14 held decisions: let them go out?", yes=False)
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    with pytest.raises(typer.Exit) as ended:
+        answering.confirmed("14 held decisions: let them go out?", yes=False)
+    assert ended.value.exit_code == 130
+    told = capsys.readouterr()
+    assert "let them go out? [y/N]" in told.err
+    assert told.err.endswith("nothing was sent\n")
+    assert told.out.strip() == ""
+    answering.confirmed("asks nobody", yes=True)
