@@ -1,4 +1,4 @@
-"""The triage lane on a real Kafka: incidents are told with what stands around them, once, and every step can be decided again."""
+"""The triage lane on a real Kafka: incidents are told once, with what stands around them, and can be decided again."""
 
 from __future__ import annotations
 
