@@ -51,6 +51,12 @@ async def hold(settings: Settings, kafka: LocalKafka, count: int) -> list[checke
     return [checker.Seen(0, offset, key, value, tuple(headers)) for (key, value, headers), offset in rows]
 
 
+async def pending(settings: Settings) -> int:
+    """Decisions that are held and have not ended."""
+    found = {one.key: one.value is not None for one in await Broker(settings).read_all(settings.topic("held"))}
+    return sum(found.values())
+
+
 def lane(settings: Settings) -> LaneName:
     """The release lane of partition 0."""
     return LaneName(settings.prefix, "release", settings.topic("held"), 0)

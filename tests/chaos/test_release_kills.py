@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from orchestration.bootstrap import make_lane
 from orchestration.kill_points import POINTS, Point
 from orchestration.local_kafka import LocalKafka
 from tests.benchmarks import bench_release
@@ -38,6 +40,31 @@ async def test_a_ruling_over_five_thousand_lets_each_out_once_whatever_dies_when
     assert await releases.killed_at(settings, points) == []
     assert await releases.finished(settings, sent) == []
     assert await releases.aborted(settings) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_a_broker_that_is_killed_twice_while_thousands_go_out_costs_nothing(tmp_path: Path) -> None:
+    kafka = LocalKafka(tmp_path / "kafka")
+    await asyncio.to_thread(kafka.start)
+    try:
+        settings = await campaign.prepare(kafka, tmp_path, "fallen")
+        sent = await releases.hold(settings, kafka, 6_000)
+        await produce(kafka, settings.topic("rulings"), [releases.ruling(settings, 0, "allow", 6_000)])
+        lane = make_lane(settings, releases.lane(settings))
+        task = asyncio.create_task(lane.run())
+        for least in (500, 2_500):
+            while lane.status.records < least:
+                await asyncio.sleep(0.01)
+            kafka.kill_broker(0)
+            await asyncio.to_thread(kafka.start)
+        while await releases.pending(settings):  # a commit in doubt may have counted: only the topic tells
+            await asyncio.sleep(0.5)
+        lane.stop()
+        await task
+        assert await releases.finished(settings, sent) == []
+    finally:
+        kafka.stop()
 
 
 @pytest.mark.long
