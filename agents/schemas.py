@@ -67,7 +67,9 @@ CHANNELS: tuple[Channel, ...] = (
         "What models and agents decide, and what people put in its place.",
         (Decision,),
         _headers(
-            {"govern-edit": "Only on amended decisions, written by release lanes: JSON object of ruling, rules and mac."}
+            {
+                "govern-edit": "Only on amended decisions, written by release lanes: JSON object of ruling, rules and mac."
+            }
         ),
     ),
     Channel(

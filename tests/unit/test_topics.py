@@ -76,5 +76,7 @@ def test_nobody_writes_what_nobody_reads() -> None:
 def test_amended_decisions_may_be_written_where_the_originals_stood() -> None:
     model = {"callers": {"portal": {"topic": "portal.decisions"}}}
     found = grants(Settings(prefix="t"), Configuration.model_validate({"models": {"loan": model}}))
-    writes = {one.name for one in found if one.agent == "release" and one.resource == "topic" and "Write" in one.operations}
+    writes = {
+        one.name for one in found if one.agent == "release" and one.resource == "topic" and "Write" in one.operations
+    }
     assert writes >= {"t.decisions", "portal.decisions", "t.held", "t.released", "t.withheld", "t.verdicts"}
