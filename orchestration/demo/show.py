@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.events import Effect, SignalData
+from orchestration.console.words import two_sentences
 from orchestration.demo.caught import GAP, GROUP, Caught, Held
 from orchestration.demo.check import Check, Outcome
 from orchestration.demo.flow import Said, Seen
@@ -157,7 +158,7 @@ class Screen:
         ordered = sorted(met.incidents, key=lambda one: (-SEVERITIES.index(one.severity.value), one.opened_ms))
         for one in ordered[:ASKED]:
             triage = met.triage.get(one.incident)
-            words = triage.summary if triage is not None else one.title
+            words = two_sentences(triage.summary)[0] if triage is not None else one.title
             colour = SEVERITY[one.severity.value]
             table.add_row(one.incident, Text(one.severity.value, colour), one.team or "", Text(words))
         self.console.print(Padding(table, (0, 0, 0, 2)))

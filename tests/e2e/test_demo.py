@@ -61,7 +61,9 @@ def test_everything_holds_and_the_screen_says_so_without_noise(ran):
     assert ran.done.returncode == 0, (ran.done.stdout, ran.done.stderr)
     assert ran.done.stderr == ""
     said = " ".join(ran.done.stdout.split())
-    assert said.count("✓") == 11
+    assert said.count("✓") == 15
+    assert re.search(r"Mei Chen: \d+ decisions of [0-9a-z]{4}-[0-9a-z]{4} let go out", said)
+    assert "released, once and byte for byte" in said
     assert "✗" not in said
     assert f"each of {COUNT} records sent has exactly one verdict" in said
     assert "entries consistent, anchored and complete" in said
