@@ -131,6 +131,7 @@ async def test_of_two_lanes_for_one_partition_the_later_wins_and_nothing_is_judg
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 async def test_a_broker_killed_in_mid_transaction_costs_nothing(tmp_path: Path) -> None:
     kafka = LocalKafka(tmp_path / "kafka", heap_mb=256)
     await asyncio.to_thread(kafka.start)
@@ -156,6 +157,7 @@ async def test_a_broker_killed_in_mid_transaction_costs_nothing(tmp_path: Path) 
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 async def test_a_commit_whose_result_is_unknown_is_found_out_by_opening_again(tmp_path: Path) -> None:
     kafka = LocalKafka(tmp_path / "kafka", heap_mb=256)
     await asyncio.to_thread(kafka.start)

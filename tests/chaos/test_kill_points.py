@@ -59,6 +59,7 @@ async def test_twenty_hits_at_each_point_leave_a_hundred_thousand_decisions_whol
     await _campaign(broker, tmp_path, prefix, hits=20, rate=400, at_least=100_000)
 
 
+@pytest.mark.long
 async def test_monitor_lanes_count_join_and_say_everything_once_whatever_dies_around_a_commit(
     broker: LocalKafka, tmp_path: Path, prefix: str
 ) -> None:

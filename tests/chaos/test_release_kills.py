@@ -17,6 +17,7 @@ from tests.integration.kafka_fixtures import produce
 AROUND: list[tuple[Point, int]] = [("half-written", 1), ("committing", 1), ("settled", 1)]
 
 
+@pytest.mark.long
 async def test_a_ruling_over_many_lets_each_out_once_whatever_dies_around_a_commit(
     broker: LocalKafka, tmp_path: Path, prefix: str
 ) -> None:

@@ -104,5 +104,6 @@ async def test_each_incident_is_told_and_answered_once_whatever_dies_when(broker
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 async def test_each_incident_is_told_and_answered_once_whatever_dies_around_a_commit(broker, prefix, tmp_path):
     await _killed_everywhere(broker, prefix, tmp_path, AROUND)

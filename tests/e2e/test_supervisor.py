@@ -188,6 +188,7 @@ def test_lanes_of_a_killed_worker_go_on_within_5_seconds_and_return_when_it_does
     deployment.until(evenly, 40)  # moved back one by one, once the new process has settled
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_killed_and_its_lanes_go_on(deployment: Deployment) -> None:
     before = deployment.until(evenly, 30)
     victim = before.workers[1]

@@ -172,6 +172,7 @@ async def test_a_kill_at_any_step_leaves_no_trace_in_what_is_committed(broker, p
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(tmp_path):
     kafka = LocalKafka(tmp_path / "kafka")
     await asyncio.to_thread(kafka.start)
