@@ -23,7 +23,7 @@ from orchestration.console.forms import ours, read_form, token_before, token_fit
 from orchestration.console.hosts import Hosts, listed
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.rendering import render
-from orchestration.console.sessions import COOKIE, LONGEST_MS, Session
+from orchestration.console.sessions import COOKIE, LONGEST_MS, Disabled, Session
 from orchestration.console.standing import no_way_in, read_only
 from orchestration.console.viewer import Viewer, viewer_of
 from orchestration.settings import Settings
@@ -72,7 +72,10 @@ class Access:
         parts, path = parts_of(request), request.url.path
         request.state.viewer = Viewer()
         request.state.session = None
-        session, cookies = await run_in_threadpool(_session, parts, request)
+        try:
+            session, cookies = await run_in_threadpool(_session, parts, request)
+        except Disabled as kept_out:
+            raise HTTPException(403, kept_out.said) from kept_out
         request.state.session = session
         if session is not None:
             configuration, why = parts.configuration(), read_only(parts)

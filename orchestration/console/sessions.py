@@ -37,6 +37,12 @@ class Session:
     seen_ms: int
 
 
+class Disabled(Exception):
+    """The person has an account that was disabled: however they prove who they are, they are kept out."""
+
+    said = "this account is disabled"
+
+
 class Sessions:
     """The sessions of one database. `clock` gives ms since 1970 UTC."""
 
@@ -44,10 +50,15 @@ class Sessions:
         self._database, self._clock = database, clock
 
     def start(self, person: str, method: Method) -> tuple[str, Session]:
-        """A new session; returns the cookie's value, which is kept nowhere, and the session."""
+        """A new session; returns the cookie's value, which is kept nowhere, and the session.
+
+        Raises Disabled for a person whose account is disabled, whoever vouches for them.
+        """
         value, now = secrets.token_urlsafe(32), self._clock()
         made = Session(digest(value), person, method, secrets.token_urlsafe(32), now, now)
         with self._database.begin() as connection:
+            if connection.scalar(select(accounts.c.disabled).where(accounts.c.person == person)):
+                raise Disabled(person)
             connection.execute(
                 insert(sessions).values(
                     digest=made.digest, person=person, method=method, csrf=made.csrf, created_ms=now, seen_ms=now

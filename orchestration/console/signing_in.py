@@ -23,7 +23,7 @@ from orchestration.console.accounts import LONGEST
 from orchestration.console.forms import one, safe_next
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.rendering import render, viewer_at
-from orchestration.console.sessions import COOKIE, LONGEST_MS, Method, Session
+from orchestration.console.sessions import COOKIE, LONGEST_MS, Disabled, Method, Session
 from orchestration.console.standing import no_way_in
 
 log = logging.getLogger("governance.console")
@@ -93,7 +93,10 @@ async def begin(request: Request, person: str, method: Method, onward: str) -> R
     old: Session | None = getattr(request.state, "session", None)
     if old is not None:
         await run_in_threadpool(parts.sessions.end, old.digest)
-    value, _session = await run_in_threadpool(parts.sessions.start, person, method)
+    try:
+        value, _session = await run_in_threadpool(parts.sessions.start, person, method)
+    except Disabled as kept_out:
+        raise HTTPException(403, kept_out.said) from kept_out
     log.info("%s signed in (%s) from %s", person, method, client_address(request, parts.settings))
     response = RedirectResponse(onward, 303)
     response.headers.append("set-cookie", cookie(COOKIE, value, LONGEST_MS // 1000))

@@ -15,7 +15,7 @@ from agents.errors import Misconfigured
 from orchestration.console.oidc import Identity, Provider, person_of, provider_of
 from orchestration.settings import Settings
 from tests.unit.console.provider import CLIENT, ISSUER, SECRET, LocalProvider, query
-from tests.unit.console.served import URL, Served, configuration, serve, sign_in
+from tests.unit.console.served import PASSWORD, URL, Served, configuration, serve, sign_in
 
 
 def console(folder: Path, local: LocalProvider) -> Served:
@@ -203,6 +203,31 @@ async def test_a_session_that_a_proxy_began_is_worth_nothing_beside_it(tmp_path:
         value = browser.cookies["__Host-govern"]
     async with served.browser() as beside:
         assert (await beside.get("/", headers={"cookie": f"__Host-govern={value}"})).status_code == 303
+
+
+async def test_a_disabled_account_is_kept_out_whoever_vouches_for_the_person(tmp_path: Path) -> None:
+    served = serve(tmp_path, settings=PROXY)
+    async with served.browser(address="10.0.0.2") as browser:
+        browser.headers["x-forwarded-user"] = "dana"
+        assert (await browser.get("/")).status_code == 200
+        served.parts.accounts.disable("dana")
+        for path in ("/", "/incidents/7f29-k1mq", "/events", "/account"):
+            refused = await browser.get(path)
+            assert (refused.status_code, "this account is disabled" in refused.text) == (403, True)
+        assert served.parts.sessions.count("dana") == 0
+        served.parts.accounts.enable("dana")
+        assert (await browser.get("/")).status_code == 200
+
+
+async def test_a_disabled_account_does_not_come_in_by_the_provider(tmp_path: Path) -> None:
+    local = LocalProvider()
+    served = console(tmp_path, local)
+    served.parts.accounts.add("dana", PASSWORD)
+    served.parts.accounts.disable("dana")
+    async with served.browser() as browser:
+        refused = await through(browser, local)
+        assert (refused.status_code, "this account is disabled" in refused.text) == (403, True)
+        assert served.parts.sessions.count("dana") == 0
 
 
 async def test_failures_count_for_the_address_that_a_trusted_proxy_names(tmp_path: Path) -> None:
