@@ -150,7 +150,8 @@ def _beside(request: Request, settings: Settings) -> bool:
 
 def _session(parts: Parts, request: Request) -> tuple[Session | None, list[str]]:
     given = [value for name, value in _cookies(request) if name == COOKIE]
-    attended = request.url.path != "/events"  # a hidden page keeps its stream: no reason to keep somebody signed in
+    # a page's stream and its refreshes come by themselves: no reason to keep somebody signed in who is not there
+    attended = request.url.path != "/events" and "x-live" not in request.headers
     found = parts.sessions.find(given[0], attended=attended) if len(given) == 1 else None
     header = parts.settings.console_proxy_header.strip().lower()
     if not header:

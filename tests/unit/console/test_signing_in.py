@@ -72,6 +72,16 @@ async def test_a_session_ends_when_nobody_uses_it(tmp_path: Path, seconds: float
         assert (await browser.get("/")).status_code == status
 
 
+async def test_a_page_that_refreshes_itself_keeps_nobody_signed_in(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    async with signed_in(served, "dana") as browser:
+        for _ in range(30):
+            assert (await browser.get("/", headers={"x-live": "1"})).status_code == 200
+            served.later(60)
+        served.later(1)
+        assert (await browser.get("/", headers={"x-live": "1"})).status_code == 303
+
+
 async def test_a_session_ends_after_twelve_hours_however_busy_it_is(tmp_path: Path) -> None:
     served = serve(tmp_path)
     async with signed_in(served, "dana") as browser:
