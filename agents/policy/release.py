@@ -118,6 +118,7 @@ class Release:
         self._states: list[_State] = []
         self._numbers: dict[_State, int] = {}
         self._causes: dict[tuple[object, ...], int] = {}
+        self._room = COMPACT  # states that there may be before those that nothing waits in are forgotten
         self._rulings: dict[int, Ruled] = {}  # by number, in order of `rulings`
         self._due: dict[int, int] = {}  # number of a ruling → decisions that it decides and that have not ended
         self._next = 0
@@ -195,6 +196,8 @@ class Release:
                 if not left:
                     del self._due[int(number)]
         rows.end(open_)
+        if len(self._states) > self._room:
+            self._renumber()
 
     def settle(self, before: int) -> None:
         """All that was held when the rulings before this offset were made has been seen: forget those with nothing left.
@@ -303,3 +306,18 @@ class Release:
             found = self._numbers[state] = len(self._states)
             self._states.append(state)
         return found
+
+    def _renumber(self) -> None:
+        """Forget states and causes of decisions that have ended: callers name versions, so new ones may come for ever."""
+        used = np.zeros(len(self._states), dtype=bool)
+        for rows in self._rows.values():
+            state = rows.state[: rows.size]
+            used[state[state != GONE]] = True
+        numbers = np.where(used, np.cumsum(used) - 1, GONE).astype(np.int32)
+        for rows in self._rows.values():
+            state = rows.state[: rows.size]
+            rows.state[: rows.size] = np.where(state == GONE, GONE, numbers[state])
+        self._states = [one for one, there in zip(self._states, used.tolist(), strict=True) if there]
+        self._numbers = {one: number for number, one in enumerate(self._states)}
+        self._causes = {named: int(numbers[old]) for named, old in self._causes.items() if used[old]}
+        self._room = max(COMPACT, 2 * len(self._states))

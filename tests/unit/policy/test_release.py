@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.policy import release as release_module
 from agents.policy.flags import dedup_key
 from agents.policy.release import Release
 from agents.policy.ruled import BadRuling, Ruled, ruled_of
@@ -271,3 +272,45 @@ def test_a_hundred_thousand_held_decisions_take_ten_megabytes_at_most() -> None:
     tracemalloc.stop()
     assert release.pending == 100_000
     assert kept < 10e6, "a million must fit in 200 MB"
+
+
+@settings(max_examples=200, deadline=None)
+@given(stories())
+def test_forgetting_what_has_ended_changes_nothing_for_what_still_waits(story) -> None:
+    held, rulings, mixed = story
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(release_module, "COMPACT", 0)  # forget as early as can be
+        release, found = Release(0), {}
+        for record in mixed:
+            if record.topic == "gim.held":
+                release.see([record])
+            elif (ruled := ruled_of(record, 0)) is not None:
+                release.rule(ruled)
+            found |= decided(release)
+        assert found == by_hand(held, rulings)
+        assert release.pending == len(held) - len(found)
+
+
+def test_a_fresh_version_with_each_decision_does_not_fill_the_memory_once_decisions_have_ended() -> None:
+    release = Release(0)
+
+    def hold_and_end(first: int, count: int) -> None:
+        for start in range(first, first + count, 500):
+            release.see([versioned(at) for at in range(start, start + 500)])
+            release.end(TOPIC, range(start, start + 500))
+
+    def versioned(at: int) -> Plain:
+        causes = {"model": "loan", "version": f"v{at}", "rules": ["p/a"]}
+        headers = (("govern-verdict", b"x"), ("govern-causes", json.dumps(causes).encode()))
+        return Plain("gim.held", 0, at, 0, f"{TOPIC}/0/{at}".encode(), b"{}", headers)
+
+    tracemalloc.start()
+    try:
+        hold_and_end(0, 9_000)
+        before = tracemalloc.get_traced_memory()[0]
+        hold_and_end(9_000, 18_000)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert release.pending == 0
+    assert grown < 6_000_000
