@@ -86,25 +86,30 @@ class EscalationAgent:
             timing.plan(desk, live)
 
     def take(self, step: Inputs) -> Iterator[Stretch]:
-        """One step: what happened, input by input, each after what was due before it."""
+        """One step: what happened, input by input, each after what was due before it.
+
+        What signals and triage say moves the clock, and nothing is due by it alone: after a restart they are read before
+        the answers that were given meanwhile.
+        """
         desk, behind = self.desk, len(step.ticks) > CATCHING_UP
         for record in step.signals:
-            self._pass(record.timestamp, behind=behind)
+            self._note(record)
             self._signal(record)
         for record in step.triage:
-            self._pass(record.timestamp, behind=behind)
+            self._note(record)
             self._triage(record)
         for record in step.reviews:
-            self._pass(record.timestamp, behind=behind)
+            self._pass(record, behind=behind)
             self._overdue(record)
             answering.review(desk, record)
         for record in step.flags:
-            self._pass(record.timestamp, behind=behind)
+            self._pass(record, behind=behind)
             self._flag(record)
         for record in step.ticks:
-            desk.state.now_ms = max(desk.state.now_ms, record.timestamp)
-        self._pass(desk.now_ms, behind=behind)
-        if not behind:
+            self._note(record)
+        heard = [*step.reviews, *step.flags, *step.ticks]
+        if heard and not behind:
+            self._due(max(record.timestamp for record in heard))
             desk.state.forget()
         yield from stretches(self.prefix, desk)
 
@@ -120,11 +125,19 @@ class EscalationAgent:
 
     # -- one record ---------------------------------------------------------------------------------------------------
 
-    def _pass(self, at_ms: int, *, behind: bool) -> None:
+    def _note(self, record: Record) -> None:
+        """The clock is never before a record that was read."""
+        self.desk.state.now_ms = max(self.desk.now_ms, record.timestamp)
+
+    def _pass(self, record: Record, *, behind: bool) -> None:
         """Time passes to a record's, and what is due by then happens first; while catching up only the clock moves."""
-        desk = self.desk
-        desk.state.now_ms = max(desk.state.now_ms, at_ms)
-        while not behind and (due := desk.next_due(desk.now_ms)) is not None:
+        self._note(record)
+        if not behind:
+            self._due(record.timestamp)
+
+    def _due(self, until_ms: int) -> None:
+        """Do what is due by then, in order of its time."""
+        while (due := self.desk.next_due(until_ms)) is not None:
             self._fire(due[2], due[3], due[0])
 
     def _overdue(self, record: Record) -> None:

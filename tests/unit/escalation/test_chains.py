@@ -8,7 +8,7 @@ import pytest
 
 from agents.events import Effect, Severity
 from agents.people_events import Resolution, Status
-from tests.unit.escalation.lane import HOUR, KEYS, START, Lane, declared, flag
+from tests.unit.escalation.lane import HOUR, KEYS, START, Lane, declared, flag, signal
 
 DEADLINE = {"deadline": "4h", "at_deadline": "withhold", "repeat_interval": 0}
 
@@ -125,6 +125,36 @@ def test_an_answer_given_a_moment_before_the_deadline_counts_though_the_tick_aft
     other.wait(4 * 3600 + 0.5).answer("bob", "approve", other.one)
     assert other.refusals[-1]["reason"] in ("late", "already-ruled"), "half a second too late"
     assert [one.resolution for one in other.wait(10).rulings] == [Resolution.EXPIRED]
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 60])
+@pytest.mark.parametrize("together", [True, False])
+def test_an_answer_given_in_time_counts_though_a_later_signal_is_read_before_it(ticks: int, together: bool) -> None:
+    """After a restart the tables are read to their ends before anything else."""
+    lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "release"}}))
+    lane.flags(flag(count=3))
+    answered = lane.now + 3_500_000
+    reviews = lane.records("reviews", [lane.signed("bob", "reject", lane.one)], answered)
+    passed = [one for at in range(ticks) for one in lane.records("ticks", [b"{}"], answered + 2_000 * (at + 1))]
+    lane.now += 4_000_000
+    signals = lane.records("signals", [signal("ok")])
+    if together:
+        lane.step(signals=signals, reviews=reviews, ticks=passed)
+    else:
+        lane.step(signals=signals).restart().step(reviews=reviews, ticks=passed)
+    lane.wait(1)
+    assert [(one.people, one.effect) for one in lane.rulings] == [(("bob",), Effect.BLOCK)]
+    assert not lane.refusals
+
+
+def test_what_a_signal_shows_to_be_overdue_happens_at_the_next_tick() -> None:
+    lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "release"}}))
+    lane.flags(flag(count=3))
+    lane.now += 4_000_000
+    lane.step(signals=[signal("ok")])
+    assert not lane.rulings
+    lane.wait(1)
+    assert [(one.resolution, one.late_ms) for one in lane.rulings] == [("expired", 401_000)]
 
 
 def test_an_answer_given_too_late_is_refused_though_the_lane_reads_it_before_time_passed() -> None:
