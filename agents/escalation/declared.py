@@ -286,7 +286,22 @@ class Escalation(Strict):
             elif having("author") < 2:
                 problem = "a change needs two people with the role author: nobody could ever change it again"
                 found.append((("second_person",), problem))
+            elif (why := self._unsigned()) is not None:
+                found.append((("second_person",), why))
         return found
+
+    def _unsigned(self) -> str | None:
+        """Why two authors could not sign a change; proposing takes a key of one's own, agreeing that or a console."""
+        signing = [name for name, member in self.people.items() if "author" in member.roles and member.keys]
+        if len(signing) > 1 or (signing and self.console_keys):
+            return None
+        never = "nobody could ever change it again: declare"
+        if not signing:
+            return f"no author has `keys`, so nobody can propose a change, and {never} those of `govern key new --person NAME`"
+        return (
+            f"only {signing[0]} can sign a change, and {never} `keys` of another author (`govern key new --person NAME`), "
+            "or `console_keys` (`govern key new --console`)"
+        )
 
     def _untold(self, told: str) -> str:
         kind, _, name = told.partition(":")
