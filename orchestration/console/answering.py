@@ -283,11 +283,16 @@ def _shown_ms(request: Request, ticket: Ticket) -> float:
 
 
 async def _incomplete(request: Request, ticket: Ticket, problem: str, back: str) -> Response:
-    typed = {name: one(request.state.form, name) for name in ("reason", "response", "label", "score", "text", "hours")}
     if ticket.used_ms is None:
-        told = Told("draft", problem, fields={name: text for name, text in typed.items() if text})
+        told = Told("draft", problem, fields=_typed(request))
         await run_in_threadpool(parts_of(request).tickets.tell, ticket, told.plain())
     return _onward(back, ticket)
+
+
+def _typed(request: Request) -> dict[str, str]:
+    """What stands in the form's fields, so that nobody has to write it again."""
+    names = ("reason", "response", "label", "score", "text", "hours")
+    return {name: text for name in names if (text := one(request.state.form, name))}
 
 
 async def _send(request: Request, ticket: Ticket, data: ReviewData, back: str) -> Response:
@@ -301,7 +306,8 @@ async def _send(request: Request, ticket: Ticket, data: ReviewData, back: str) -
     try:
         receipt = await parts.sender.send(review, data)
     except GovernanceError as error:
-        told = Told("failed", f"Your answer could not be sent ({error}). Send the form again.", data.action)
+        why = f"Your answer could not be sent ({error}). Send the form again."
+        told = Told("failed", why, data.action, fields=_typed(request))
         await run_in_threadpool(parts.tickets.free, ticket)
     else:
         told = Told("pending", "Your answer is recorded, and nobody has taken it up yet.", data.action, "", receipt)

@@ -25,7 +25,7 @@ class Told:
     receipt: dict[str, Any] = field(default_factory=dict)
     """What `Sender.outcome` asks by."""
     fields: dict[str, str] = field(default_factory=dict)
-    """With draft: what had been typed."""
+    """With draft and failed: what had been typed."""
 
     def plain(self) -> dict[str, Any]:
         """JSON values."""

@@ -92,7 +92,8 @@ class Content:
                 "output": value,
             }
             self.values[name] = {
-                "specversion": "1.0", "type": "governance.decision.v1", "id": name, "source": "/credit/eu-1", "data": data
+                "specversion": "1.0", "type": "governance.decision.v1", "id": name, "source": "/credit/eu-1", "data": data,
+                "subject": "client-of-the-sample",
             }  # fmt: skip
         if name not in self.values:
             return Fetched(None, "Its content is no longer on Kafka and not in the archive.")

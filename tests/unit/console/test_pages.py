@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from orchestration.console.live import Feed
+from orchestration.console.pages.blind import models_of, offered
+from orchestration.console.viewer import Viewer
 from orchestration.reading.database import open_database
 from orchestration.settings import Settings
 from tests.unit.console.example import DRIFT, GAP, LATE, NOW, OTHER, PAST, PROMPTS, Night, night
+from tests.unit.console.example import configuration as night_configuration
 from tests.unit.console.markup import read, runs, words
 from tests.unit.console.serve import PEOPLE
 from tests.unit.console.served import PASSWORD, Served, serve, sign_in
@@ -143,6 +146,62 @@ async def test_values_are_for_reviewers_and_auditors(console: Served, browsers: 
         assert ("limit_bal" in page) is sees
         assert ("client-18204" in page) is sees
         assert ("features, texts and whom it is about: reviewers and auditors see them" in page) is not sees
+
+
+async def test_the_blind_sample_is_of_models_that_the_viewers_teams_answer_for_and_says_nothing_of_whom(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    for person in ("ana", "ines"):
+        page = await get(console, browsers, person, "/blind")
+        assert "A decision of credit-limit 2.2.0" in page.text
+        assert "limit_bal" in page.text
+        assert "client-of-the-sample" not in page.text
+    otto = await get(console, browsers, "otto", "/blind")
+    assert "There is none to judge" in otto.text
+    assert "limit_bal" not in otto.text
+
+
+def test_models_come_to_a_team_by_rules_routes_and_by_default() -> None:
+    def models(team: str, **escalation: object) -> set[str]:
+        found = night_configuration(**escalation)
+        seen = models_of(found, Viewer("p", roles=frozenset({"reviewer"}), teams=frozenset({team})))
+        return set(seen if seen is not None else ["all"])
+
+    assert "support-assistant" in models("security"), "a rule names the team"
+    assert models("payments") == set()
+    assert models("payments", default_team="payments") >= {"credit-limit", "support-assistant"}
+    assert models("payments", routes=[{"model": "credit-limit", "to": "payments"}]) == {"credit-limit"}
+    assert models("security", routes=[{"to": "payments"}]) == set(), "every incident goes elsewhere"
+    auditor = Viewer("p", roles=frozenset({"auditor"}), everywhere=True)
+    assert models_of(night_configuration(), auditor) is None
+
+
+def test_a_judgement_that_was_refused_is_asked_for_again(tmp_path: Path) -> None:
+    found = night(tmp_path)
+    first = offered(found.base, "ana", 0.05)[0]
+    said = {"decision": first.model_dump(), "agrees": True, "kind": "individual"}
+    review = found.world.review("label", None, "ana", NOW, **said)
+    found.fold()
+    assert first not in offered(found.base, "ana", 0.05)
+    found.world.refusal(review, "wrong-role", None, NOW)
+    found.fold()
+    assert offered(found.base, "ana", 0.05)[0] == first
+    found.base.close()
+
+
+async def test_a_blind_judgement_that_could_not_be_sent_keeps_what_was_typed(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    page = read((await get(console, browsers, "ines", "/blind")).text)
+    kept = {one["name"]: one["value"] for tag, one in page.tags if tag == "input" and one.get("type") == "hidden"}
+    form = {"csrf": kept["csrf"], "ticket": kept["ticket"], "agrees": "yes", "reason": "half a <thought>"}
+    console.lane.down = True
+    async with console.browser(URL) as browser:
+        sent = await browser.post("/label", data=form, headers={"cookie": cookies(browsers["ines"])})
+    console.lane.down = False
+    again = await get(console, browsers, "ines", sent.headers["location"])
+    assert "Your answer could not be sent" in again.text
+    assert ">half a &lt;thought&gt;</textarea>" in again.text
 
 
 async def test_who_was_asked_by_the_chain_sees_it_in_the_queue_whatever_the_team(
