@@ -42,6 +42,17 @@ def console_path(settings: Settings, folder: Path | None = None) -> Path:
     return (folder or settings.keys_dir).expanduser() / f"{settings.prefix}.console.key"
 
 
+def console_lines(public: str) -> str:
+    """The configuration's lines for a console's public key.
+
+    >>> print(console_lines("ed25519:AAAA"))
+    escalation:
+      console_keys:
+        console: ed25519:AAAA
+    """
+    return f"escalation:\n  console_keys:\n    console: {public}"
+
+
 def found(settings: Settings, folder: Path | None = None) -> list[tuple[str, Path]]:
     """Whose keys lie here, the console's first: (`console` or the person, file)."""
     console, start, end = console_path(settings, folder), f"{settings.prefix}.person.", ".key"

@@ -40,7 +40,7 @@ def new(
     typer.echo(lines_for(person, made.public.text))
 
 
-@app.command()
+@app.command(epilog="Example: govern key show   |   govern key show --dir /media/keys")
 def show(folder: Folder = None) -> None:
     """List the keys of this deployment that lie here: whose, id, public key, file."""
     settings = Settings()
@@ -57,5 +57,5 @@ def show(folder: Folder = None) -> None:
 def lines_for(person: str | None, public: str) -> str:
     """The configuration's lines for a public key; a person's stand beside name and roles."""
     if person is None:
-        return f"escalation:\n  console_keys:\n    main: {public}"
+        return signing_keys.console_lines(public)
     return f"escalation:\n  people:\n    {person}:\n      keys: [{public}]"

@@ -6,6 +6,7 @@ Where not, it says why and how to mend it, on every page.
 from __future__ import annotations
 
 from orchestration.console.parts import Parts
+from orchestration.signing_keys import console_lines
 
 
 def no_way_in(parts: Parts) -> str | None:
@@ -35,12 +36,5 @@ def read_only(parts: Parts) -> str | None:
 
 
 def key_lines(public: str) -> str:
-    """The lines that make a console's key known.
-
-    >>> print(key_lines("ed25519:AAAA"))
-    Add these lines and apply them:
-    escalation:
-      console_keys:
-        console: ed25519:AAAA
-    """
-    return f"Add these lines and apply them:\nescalation:\n  console_keys:\n    console: {public}"
+    """The lines that make a console's key known."""
+    return f"Add these lines and apply them:\n{console_lines(public)}"

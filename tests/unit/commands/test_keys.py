@@ -59,7 +59,7 @@ def test_a_console_key_made_beforehand_comes_with_its_lines(settings, capsys):
     run("key", "new", "--console")
     lines = yaml.safe_load(capsys.readouterr().out.partition("\n\n")[2].partition("\n\n")[2])
     key = signing_keys.console_key(settings)
-    assert lines == {"escalation": {"console_keys": {"main": key.public.text}}}
+    assert lines == {"escalation": {"console_keys": {"console": key.public.text}}}
 
 
 @pytest.mark.parametrize(
