@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -35,6 +35,8 @@ ALWAYS = frozenset({"/sign-out", "/sign-out/everywhere", "/account"})
 """What somebody may reach whom the configuration does not declare (any more)."""
 MACHINES = frozenset({"/health", "/slack/interactive"})
 """Addresses that prove themselves in another way, or tell nothing."""
+PASSED_ON = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-original-host"})
+"""What a proxy says of itself or of whom it speaks for; beside `x-forwarded-…`."""
 PAGE_S, STREAM_S = 30.0, 300.0
 """A page takes so long at most; a live stream ends after so long, and its reader asks again with whatever rights are left."""
 
@@ -93,7 +95,7 @@ class Access:
             missing = await run_in_threadpool(no_way_in, parts)
             if missing is None:
                 raise Turned(_to_sign_in(request))
-            if not _beside(request, parts.settings):
+            if not _beside(request):
                 raise HTTPException(403, "this console has no account yet, so it answers to its own machine only")
             browser, cookies = _browser(request)
             token = token_before(parts.secret, browser)
@@ -138,14 +140,20 @@ def client_address(request: Request, settings: Settings) -> str:
     return peer
 
 
-def _beside(request: Request, settings: Settings) -> bool:
-    """Whether the request comes from this machine, and through no proxy."""
+def _beside(request: Request) -> bool:
+    """Whether the request comes from this machine, by one of its own names and through no proxy.
+
+    A proxy that says nothing of itself and asks by our own name cannot be told apart: whoever puts one there publishes the
+    console on purpose.
+    """
     peer = request.client.host if request.client else ""
     try:
         near = ipaddress.ip_address(peer).is_loopback
     except ValueError:
         near = False
-    return near and not any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host"))
+    named = urlsplit(f"//{request.headers.get('host', '')}").hostname in ("localhost", "127.0.0.1", "::1")
+    passed_on = any(name in PASSED_ON or name.startswith("x-forwarded-") for name in request.headers)
+    return near and named and not passed_on
 
 
 def _session(parts: Parts, request: Request) -> tuple[Session | None, list[str]]:

@@ -20,7 +20,7 @@ from orchestration.console.sessions import IDLE_MS, LONGEST_MS, Sessions
 from orchestration.console.tickets import About, Tickets
 from orchestration.settings import Settings
 from tests.postgres_cluster import postgres
-from tests.unit.console.served import HOST, PASSWORD, QUICK, configuration, serve, sign_in, signed_in, token_of
+from tests.unit.console.served import HOST, PASSWORD, QUICK, URL, configuration, serve, sign_in, signed_in, token_of
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,24 @@ async def test_a_console_without_accounts_shows_and_says_why_it_takes_no_answer(
     served.parts.accounts.add("dana", PASSWORD)
     async with served.browser("http://127.0.0.1:8088", "127.0.0.1") as browser:
         assert (await browser.get("/")).headers["location"] == "/sign-in"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (URL, ""),
+        *(
+            ("http://127.0.0.1:8088", name)
+            for name in ("via", "forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+        ),
+    ],
+)
+async def test_a_proxy_on_this_machine_publishes_no_console_that_has_no_account(
+    tmp_path: Path, url: str, name: str
+) -> None:
+    async with serve(tmp_path, accounts=False).browser(url, "127.0.0.1") as browser:
+        refused = await browser.get("/incidents/7f29-k1mq", headers={name: "198.51.100.7"} if name else {})
+        assert (refused.status_code, "answers to its own machine only" in refused.text) == (403, True)
 
 
 async def test_a_console_whose_key_nobody_knows_prints_the_lines_that_make_it_known(tmp_path: Path) -> None:
