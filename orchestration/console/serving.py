@@ -1,7 +1,7 @@
 """The console as a process: the read model is kept fresh and pages are served, in one event loop, until it is told to end.
 
-Where nobody can sign in yet it listens on loopback alone. Elsewhere than on loopback it wants https in front of it, because
-browsers keep its cookies from plain http.
+Where nobody can sign in yet it listens on loopback alone, and moves to where it shall listen once somebody can. Elsewhere than
+on loopback it wants https in front of it, because browsers keep its cookies from plain http.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import uvicorn
 
-from agents.errors import Misconfigured
+from agents.errors import Misconfigured, Retryable
 from orchestration.answer_links import secret_of
 from orchestration.console.app import make_app
 from orchestration.console.in_force import InForce
@@ -37,6 +37,8 @@ READY_S = 10.0
 HEADERS = 32 * 1024
 CONNECTIONS = 500
 GRACE_S = 3
+LOOK_S = 2.0
+"""While nobody can sign in, it is looked so often whether somebody can now."""
 
 Report = Callable[[str], None]
 
@@ -65,15 +67,8 @@ async def serve(settings: Settings, report: Report = lambda line: None) -> None:
     try:
         if not await in_force.ready(READY_S):
             report("Kafka does not answer yet; pages are read-only until it does")
-        closed = no_way_in(parts)
-        host = settings.console_host if closed is None else "127.0.0.1"
-        _check_encryption(settings, host, parts)
-        listener = listen(host, settings.console_port)
-        url = _url(settings, host, parts)
-        report(f"the console is at {url}")
-        for why in filter(None, (closed, read_only(parts))):
-            report(f"note: {why}")
-        await _serve(parts, listener, url, projecting)
+        while await served(parts, projecting, report):
+            pass
     finally:
         for task in (following, projecting):
             task.cancel()
@@ -81,7 +76,53 @@ async def serve(settings: Settings, report: Report = lambda line: None) -> None:
         await sender.close()
 
 
-async def _serve(parts: Parts, listener: socket.socket, url: str, projecting: asyncio.Task[None]) -> None:
+async def served(parts: Parts, projecting: asyncio.Task[None], report: Report) -> bool:
+    """Serve at the address that fits who can sign in; True where it is to be done again, at another one."""
+    settings, closed = parts.settings, no_way_in(parts)
+    host = settings.console_host if closed is None else "127.0.0.1"
+    _check_encryption(settings, host, parts)
+    listener = listen(host, settings.console_port)
+    url = _url(settings, host, parts)
+    report(f"the console is at {url}")
+    for why in filter(None, (closed, read_only(parts))):
+        report(f"note: {why}")
+    if closed is None or loopback(settings.console_host):
+        return await _serve(parts, listener, url, projecting)
+    opening = asyncio.create_task(_way_in(parts, report))
+    try:
+        return await _serve(parts, listener, url, projecting, opening)
+    finally:
+        opening.cancel()
+
+
+async def _way_in(parts: Parts, report: Report) -> None:
+    """Return once somebody can sign in and the console can listen where it shall; report once what stands against it."""
+    said = ""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            if await asyncio.to_thread(no_way_in, parts) is not None:
+                continue
+            _check_encryption(parts.settings, parts.settings.console_host, parts)
+        except Retryable:
+            continue
+        except Misconfigured as error:
+            if str(error) != said:
+                said = str(error)
+                report(f"note: the console goes on answering to this machine alone: {said}")
+            continue
+        report(f"somebody can sign in now: the console moves to {parts.settings.console_host}")
+        return
+
+
+async def _serve(
+    parts: Parts,
+    listener: socket.socket,
+    url: str,
+    projecting: asyncio.Task[None],
+    opening: asyncio.Task[None] | None = None,
+) -> bool:
+    """Serve until it is told to end, or until `opening` is done: then True, and nobody listens there any more."""
     settings = parts.settings
     cert, key = settings.console_tls_cert, settings.console_tls_key
     config = uvicorn.Config(
@@ -108,13 +149,17 @@ async def _serve(parts: Parts, listener: socket.socket, url: str, projecting: as
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises it again once it has ended
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await asyncio.wait({serving, projecting}, return_when=asyncio.FIRST_COMPLETED)
-        if projecting.done():  # a fault that somebody must mend: pages would only grow old
+        await asyncio.wait({serving, projecting, *filter(None, (opening,))}, return_when=asyncio.FIRST_COMPLETED)
+        moves = opening is not None and opening.done() and not serving.done()
+        if moves or projecting.done():
             server.should_exit = True
             await serving
+        if projecting.done():  # a fault that somebody must mend: pages would only grow old
             projecting.result()
         serving.result()
+        return moves
     finally:
+        listener.close()
         if _noted(note) == mine["pid"]:
             note.unlink(missing_ok=True)
 
