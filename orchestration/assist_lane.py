@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from agents.audit.agent import origin
 from agents.configuration import Configuration
+from agents.decoding import FAILURES
 from agents.errors import OffsetsLost, Poison, Retryable
 from agents.events import Position, SnapshotData
 from agents.frames import Reader
@@ -210,7 +211,7 @@ class AssistLane(LaneLife):
                     row = reader.row(record)
                     declared = configuration.models.get(str(row["model.name"]))
                     found.append(fenced(row, names, configuration.triage.fields, declared))
-            except (Poison, kafka_errors.KafkaError, TimeoutError) as error:
+            except (Poison, *FAILURES, kafka_errors.KafkaError, TimeoutError) as error:
                 place = f"{one.topic}/{one.partition}/{one.offset}"
                 log.info("the decision %s is not shown to a model: %s", place, type(error).__name__)
         return found
