@@ -82,6 +82,8 @@ class Case:
     """By partition: offsets of single decisions that were ruled on."""
     waiting: Callable[[Through], int] = lambda through: 0
     """How many held decisions before `through` nobody has ruled on; never fewer than there are."""
+    holds: Callable[[Position], bool] = lambda position: True
+    """Whether a decision is one of the held ones; True also where not all of them are known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,20 @@ Promise: all of it goes into a snapshot and comes back the same, and none of it 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from agents.escalation.case import Case, Ended, Vote
+from agents.escalation.case import Case, Ended, Vote, place_of
 from agents.escalation.declared import Chain
-from agents.events import Severity
+from agents.events import Position, Severity
 from agents.people_events import IncidentData, Resolution, Status, Through, shown_digest
 
 MOST_KEYS = 500
 """Dedup_keys of one incident; flags of more open another one of the same group."""
 MOST_MARKS = 64
+MOST_KNOWN = 500
+"""Held decisions of a partition that are known by their offsets."""
 MOST_KIN = 20
 """Open incidents of one cause and model, by version and segment; further ones share one of the whole model."""
 MOST_SHOWN = 32
@@ -110,6 +112,10 @@ class Live:
     """By partition: decisions before this offset were ruled on."""
     answered: dict[str, list[int]] = field(default_factory=dict)
     """By partition: single decisions that were ruled on beyond that."""
+    known: dict[str, list[int]] = field(default_factory=dict)
+    """By partition: held decisions, as far as flags named each and MOST_KNOWN has room."""
+    vague: dict[str, int] = field(default_factory=dict)
+    """By partition: before this offset not every held decision is known."""
     waits_since_ms: int | None = None
     """Since when the first of its held decisions that nobody ruled on waits."""
     shown: list[Shown] = field(default_factory=list)
@@ -138,16 +144,29 @@ class Live:
 
     def case(self, chain: Chain) -> Case:
         """As an answer meets it."""
-        return Case(self.data, chain, self.shown, self.votes, self.covered, self.answered, self.before)
+        return Case(self.data, chain, self.shown, self.votes, self.covered, self.answered, self.before, self.holds)
 
-    def hold(self, place: str, end: int, count: int, ms: int) -> None:
-        """Count held decisions of a partition up to `end`; marks beyond MOST_MARKS are thinned."""
+    def hold(self, place: str, end: int, count: int, ms: int, sample: Sequence[int] = ()) -> None:
+        """Count held decisions of a partition up to `end`; marks beyond MOST_MARKS are thinned.
+
+        `sample`: offsets of some of them. Where it names all, and there is room, each is known from now on.
+        """
         marks = self.marks.setdefault(place, [])
         total = (marks[-1].held if marks else 0) + count
         marks.append(Mark(max(end, marks[-1].end if marks else 0), total, ms))
         if len(marks) > MOST_MARKS:  # two become one that began when the first of them did
             paired = [Mark(two.end, two.held, one.ms) for one, two in zip(marks[::2], marks[1::2], strict=False)]
             self.marks[place] = paired + marks[len(paired) * 2 :]
+        covered = self.covered.get(place, 0)
+        known = sorted(one for one in {*self.known.get(place, ()), *sample} if one >= covered)
+        if len(set(sample)) < count or len(known) > MOST_KNOWN:
+            self.vague[place] = max([end, self.vague.get(place, 0), *(one + 1 for one in known[MOST_KNOWN:])])
+        self.known[place] = known[:MOST_KNOWN]
+
+    def holds(self, position: Position) -> bool:
+        """Whether a decision is one of the held ones that nobody ruled on as a whole, as far as this is known."""
+        place = place_of(position)
+        return self._vague(place) or position.offset in self.known.get(place, ())
 
     def waiting(self) -> tuple[int, int | None]:
         """How many held decisions nobody has ruled on, and since when the first of them waits.
@@ -156,29 +175,34 @@ class Live:
         """
         left, since = 0, None
         for place, marks in self.marks.items():
-            covered = self.covered.get(place, 0)
-            beyond = [mark for mark in marks if mark.end > covered]
-            if not beyond:
-                continue
-            before = marks[len(marks) - len(beyond) - 1].held if len(beyond) < len(marks) else 0
-            single = sum(offset >= covered for offset in self.answered.get(place, ()))
-            left += max(0, marks[-1].held - before - single)
-            since = beyond[0].ms if since is None else min(since, beyond[0].ms)
-        return left, since if left else None
+            here = self._left(place, marks[-1].end)
+            if here:
+                left += here
+                began = next(mark.ms for mark in marks if mark.end > self.covered.get(place, 0))
+                since = began if since is None else min(since, began)
+        return left, since
 
     def before(self, through: Through) -> int:
         """How many held decisions before `through` nobody has ruled on; never fewer than there are."""
-        left = 0
-        for place, end in through.items():
-            marks, covered = self.marks.get(place, []), self.covered.get(place, 0)
-            ends = [mark.end for mark in marks]
-            last, first = bisect_left(ends, end), bisect_right(ends, covered)
-            if not marks or end <= covered:
-                continue
-            single = sum(covered <= offset < end for offset in self.answered.get(place, ()))
-            gone = marks[first - 1].held if first else 0
-            left += max(0, marks[min(last, len(marks) - 1)].held - gone - single)
-        return left
+        return sum(self._left(place, end) for place, end in through.items())
+
+    def _vague(self, place: str) -> bool:
+        """Whether a held decision may wait there whose position is not known."""
+        return self.vague.get(place, 0) > self.covered.get(place, 0)
+
+    def _left(self, place: str, end: int) -> int:
+        """The same in one partition. Single answers count as far as they name decisions that are known to be held."""
+        marks, covered = self.marks.get(place, []), self.covered.get(place, 0)
+        if not marks or min(end, marks[-1].end) <= covered:
+            return 0
+        ends, answered = [mark.end for mark in marks], set(self.answered.get(place, ()))
+        known = [offset for offset in self.known.get(place, ()) if covered <= offset < end]
+        still = sum(offset not in answered for offset in known)
+        if not still and not self._vague(place):
+            return 0
+        last, first = bisect_left(ends, end), bisect_right(ends, covered)
+        gone = marks[first - 1].held if first else 0
+        return max(still, marks[min(last, len(marks) - 1)].held - gone - (len(known) - still))
 
     def plain(self) -> dict[str, Any]:
         """JSON values, for a snapshot."""
@@ -201,6 +225,8 @@ class Live:
         found["votes"] = tuple(Vote.restored(one) for one in found["votes"])
         for name in ("left", "monitors", "loud", "at_open", "triaged"):
             found[name] = tuple(found[name])
+        # A snapshot of an earlier version names none: then any decision may be held.
+        found.setdefault("vague", {place: marks[-1].end for place, marks in found["marks"].items()})
         return cls(**found)
 
 

@@ -120,10 +120,11 @@ def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
     if beyond:
         return f"`through` reaches beyond what was flagged on {', '.join(sorted(beyond)[:3])[:300]}"
     if data.items is not None:
-        outside = [one for one in data.items if not lies_before(one, incident.through)]
+        held = case.holds if incident.held else lambda _: True
+        outside = [one for one in data.items if not (lies_before(one, incident.through) and held(one))]
         if outside or not data.items:
             return (
-                f"{_named(outside)} of `items` were not flagged"
+                f"{_named(outside)} of `items` were not flagged, or not held"
                 if outside
                 else "`items` is empty: name decisions, or leave it out"
             )

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 from agents.escalation.incidents import Closed, Live
 from agents.people_events import IncidentData, Matchers, OverrideData, SilenceData
+from agents.slices import Slices
 
 DAY_MS = 86_400_000
 WHOLE_MS = DAY_MS
@@ -29,8 +28,6 @@ REST_MS = 600_000
 """So long nobody is told by a channel that did not deliver; then it is tried again, also where nobody has looked at it."""
 SWEEP_MS = 3_600_000
 BUCKETS = 64
-SLICE = 300_000
-"""Characters of a bucket of incidents in one part of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +92,8 @@ class State:
     """Days whose part of `reviews` changed since then."""
     closings: set[int] = field(default_factory=set)
     """Days whose part of `closed` changed since then."""
-    slices: dict[str, int] = field(default_factory=dict)
-    """Part of a snapshot → in how many slices it was written last."""
+    slices: Slices = field(default_factory=Slices)
+    """How parts of a snapshot were cut last."""
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -227,11 +224,9 @@ class State:
         return changed, removed
 
     def _cut(self, part: str, content: Any, changed: dict[str, dict[str, Any]], removed: list[str]) -> None:
-        text = msgspec.json.encode(content).decode() if content else ""
-        pieces = [text[start : start + SLICE] for start in range(0, len(text), SLICE)]
-        changed.update({f"{part}/{number}": {"text": piece} for number, piece in enumerate(pieces)})
-        removed += [f"{part}/{number}" for number in range(len(pieces), self.slices.get(part, 0))]
-        self.slices[part] = len(pieces)
+        slices, gone = self.slices.cut(part, content)
+        changed.update(slices)
+        removed += gone
 
     @classmethod
     def restored(
@@ -246,7 +241,7 @@ class State:
         state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
         state.dead_ms = dict(head.get("dead_ms", {}))
         state.swept_ms = head.get("swept_ms", 0)
-        for part, content in _joined(parts, state.slices):
+        for part, content in state.slices.joined(parts):
             kind = part.partition("/")[0]
             if kind == "incidents":
                 for plain in content:
@@ -268,14 +263,3 @@ class State:
 @lru_cache(maxsize=65_536)
 def _bucket(incident: str) -> int:
     return int.from_bytes(hashlib.sha256(incident.encode()).digest()[:2]) % BUCKETS
-
-
-def _joined(parts: Mapping[str, Mapping[str, Any]], slices: dict[str, int]) -> Iterator[tuple[str, Any]]:
-    texts: dict[str, list[tuple[int, str]]] = {}
-    for name, content in parts.items():
-        part, _, number = name.rpartition("/")
-        texts.setdefault(part, []).append((int(number), content["text"]))
-    for part in sorted(texts):
-        pieces = sorted(texts[part])
-        slices[part] = len(pieces)
-        yield part, msgspec.json.decode("".join(text for _, text in pieces))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from agents.escalation.incidents import Live
 from agents.events import Effect, Position
 from agents.people_events import IncidentData, Resolution, Status
-from tests.unit.escalation.lane import KEYS, START, Lane, declared, flag
+from tests.unit.escalation.lane import HOUR, KEYS, START, Lane, declared, flag
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -53,6 +56,50 @@ def test_single_decisions_may_be_answered_one_by_one() -> None:
     assert [one.effect for one in lane.rulings] == [Effect.ALLOW, Effect.BLOCK, Effect.ALLOW]
     assert lane.one.held == 0
     assert lane.one.status is Status.RESOLVED
+
+
+def single(*offsets: int) -> dict[str, Any]:
+    """An answer to these alone."""
+    return {"items": [{"topic": "gim.decisions", "partition": 0, "offset": one} for one in offsets], "through": {}}
+
+
+def test_decisions_that_are_not_held_answer_for_none_that_is() -> None:
+    lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "withhold"}}))
+    lane.flags(flag(first=10), flag(first=20)).wait(2)
+    lane.answer("bob", "approve", lane.one, **single(11, 12))
+    assert [one["reason"] for one in lane.refusals] == ["out-of-scope"]
+    assert (lane.one.held, lane.one.status, lane.rulings) == (2, Status.TRIGGERED, [])
+    lane.restart().answer("bob", "approve", lane.one, **single(10)).answer("bob", "approve", lane.one, **single(20))
+    assert (lane.one.held, lane.one.status) == (0, Status.RESOLVED)
+
+
+def test_where_not_all_held_decisions_are_known_single_answers_leave_the_deadline_to_the_rest() -> None:
+    lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "withhold"}}, **bulk()))
+    lane.flags(flag(count=25))  # a flag names twenty at most
+    lane.answer("bob", "approve", lane.one, **single(*range(25)))
+    assert (lane.one.held, lane.one.deadline_ms, lane.one.status) == (5, START + HOUR, Status.TRIGGERED)
+    assert not lane.refusals
+    lane.restart().wait(3700)
+    assert (lane.one.held, lane.one.resolution) == (0, Resolution.EXPIRED)
+
+
+def test_a_whole_answer_makes_room_for_the_decisions_that_come_after_it() -> None:
+    lane = Lane(declared(**bulk())).flags(flag(count=25))
+    shown = lane.one
+    lane.flags(flag(first=30), flag(first=40)).answer("bob", "approve", shown)
+    assert lane.one.held == 2
+    lane.answer("bob", "reject", lane.one, **single(31))
+    assert [one["reason"] for one in lane.refusals] == ["out-of-scope"]
+    lane.answer("bob", "reject", lane.one, **single(30, 40))
+    assert (lane.one.held, lane.one.status) == (0, Status.RESOLVED)
+
+
+def test_a_snapshot_that_names_no_held_decisions_lets_none_go_for_known() -> None:
+    """One of a version before they were remembered."""
+    live = Lane().flags(flag(count=3)).agent.desk.state
+    (found,) = live.live.values()
+    plain = {name: value for name, value in found.plain().items() if name not in ("known", "vague")}
+    assert Live.restored(plain).waiting() == (3, START)
 
 
 def test_an_edit_and_a_question_are_rulings_of_their_own() -> None:
