@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import quote, urlencode
 
+from sqlalchemy import select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from agents.configuration import Configuration
 from agents.escalation.declared import Chain
 from agents.events import Position
+from agents.people_events import IncidentData
 from orchestration.console.parts import parts_of
 from orchestration.console.viewer import Viewer
 from orchestration.reading.database import Database
+from orchestration.reading.tables import incidents
 
 AT_DEADLINE = {"release": "they go out", "withhold": "they are withheld", "escalate": "others are asked"}
 
@@ -26,6 +29,14 @@ def database(request: Request) -> Database:
             503, "The read model is not there yet: start it with `govern up`, then open this page again."
         )
     return found
+
+
+def incidents_named(base: Database, names: Collection[str]) -> list[IncidentData]:
+    """Those of these incidents that the read model knows, as they stand, in the order of the names."""
+    with base.reading() as connection:
+        rows = connection.execute(select(incidents.c.id, incidents.c.data).where(incidents.c.id.in_(names))).all()
+    known = {name: IncidentData.model_validate_json(text) for name, text in rows}
+    return [known[name] for name in names if name in known]
 
 
 def teams_of(viewer: Viewer) -> frozenset[str] | None:

@@ -17,7 +17,15 @@ from agents.people_events import FactData, Proposal, TriageData
 from orchestration import second_person
 from orchestration.console.answering import page_ticket, seen
 from orchestration.console.pages.answers import acts_of, cannot, form_of
-from orchestration.console.pages.asking import database, decision_url, name_of, names_of, place_words, with_query
+from orchestration.console.pages.asking import (
+    database,
+    decision_url,
+    incidents_named,
+    name_of,
+    names_of,
+    place_words,
+    with_query,
+)
 from orchestration.console.pages.incident_charts import charts_of
 from orchestration.console.pages.queue import row
 from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
@@ -97,7 +105,7 @@ def made(
         told=_told(found.triage, found.deterministic),
         charts=charts_of(base, data, configuration),
         held=held,
-        similar=_similar(found, viewer),
+        similar=_similar(base, found, viewer),
         timeline=_timeline(found, configuration, viewer),
         form=form_of(data, waiting, viewer, configuration, ticket, opened),
         cannot=cannot(data, waiting, viewer, configuration),
@@ -201,14 +209,16 @@ def _held_row(one: HeldItem, incident: str, opened: Collection[Position]) -> Hel
     )
 
 
-def _similar(found: Incident, viewer: Viewer) -> tuple[Past, ...]:
-    """Titles of other teams' incidents are not shown: neither is their page."""
+def _similar(base: Database, found: Incident, viewer: Viewer) -> tuple[Past, ...]:
+    """Titles of incidents that this viewer is not shown are not shown either; nor are those of which nobody knows the team."""
+    known = {one.incident: one for one in incidents_named(base, [one.incident for one, _ in found.similar])}
     shown = []
-    for one, line in found.similar:
-        if line is not None and not viewer.sees(line.team, line.teams):
+    for one, _ in found.similar:
+        data = known.get(one.incident)
+        if not (viewer.everywhere if data is None else viewer.sees_incident(data)):
             continue
         outcome = RESOLUTIONS.get(one.resolution, "") if one.resolution is not None else ""
-        url = f"/incidents/{one.incident}" if line is not None else ""
+        url = f"/incidents/{one.incident}" if data is not None else ""
         shown.append(Past(one.incident, url, one.title, one.likeness, outcome, one.reason))
     return tuple(shown)
 

@@ -162,7 +162,7 @@ class Past:
     likeness: float
     outcome: str = ""
     reason: str = ""
-    """Empty url: of a team whose incidents this viewer is not shown."""
+    """Empty url: the read model does not know it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,7 @@ def _gap(night: Night, hostile: str) -> None:
             {"incident": PAST, "likeness": 0.83, "title": "Odd behaviour" + hostile, "resolution": "rejected",
              "reason": "rolled back" + hostile},
             {"incident": OTHER, "likeness": 0.4, "title": "a title of another team" + hostile},
+            {"incident": "n0ne-left", "likeness": 0.3, "title": "a title that nobody knows the team of" + hostile},
         ],
     )  # fmt: skip
     review = world.review("approve", night.incidents[GAP], "wei", NOW - 4 * MIN, kind="bulk")
