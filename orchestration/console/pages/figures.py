@@ -14,7 +14,8 @@ from orchestration.console.pages.asking import database
 from orchestration.console.pages.overviews import StatBlock, StatRow, StatsView
 from orchestration.console.pages.views import Choice
 from orchestration.console.parts import parts_of
-from orchestration.console.rendering import render
+from orchestration.console.rendering import render, viewer_at
+from orchestration.console.viewer import Viewer
 from orchestration.console.words import DAY, RESOLUTIONS, count, duration, several, share, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.stats import Precision, Stats, Waits, stats
@@ -42,14 +43,14 @@ REFUSED = {
 
 
 async def page(request: Request) -> Response:
-    """The figures of a period; they name no decision."""
+    """The figures of a period; they name no decision, and no team but the viewer's own."""
     asked = request.query_params.get("days", "30")
     days = asked if asked in PERIODS else "30"
-    view = await run_in_threadpool(made, database(request), parts_of(request).clock(), days)
+    view = await run_in_threadpool(made, database(request), parts_of(request).clock(), days, viewer_at(request))
     return render(request, "stats.html", view=view)
 
 
-def made(base: Database, now_ms: int, days: str = "30") -> StatsView:
+def made(base: Database, now_ms: int, days: str, viewer: Viewer) -> StatsView:
     """The page's view; `days` is one of PERIODS."""
     since = now_ms - int(days) * DAY if days else 0
     found = stats(base, now_ms, since)
@@ -58,7 +59,7 @@ def made(base: Database, now_ms: int, days: str = "30") -> StatsView:
         Choice(value, words, value == days, f"/stats?days={value}" if value else "/stats?days=")
         for value, words in PERIODS.items()
     )
-    return StatsView(window, choices, _glance(found, now_ms), _blocks(found))
+    return StatsView(window, choices, _glance(found, now_ms), _blocks(found, viewer))
 
 
 def _glance(found: Stats, now_ms: int) -> tuple[tuple[str, str, str], ...]:
@@ -76,12 +77,14 @@ def _glance(found: Stats, now_ms: int) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _blocks(found: Stats) -> tuple[StatBlock, ...]:
+def _blocks(found: Stats, viewer: Viewer) -> tuple[StatBlock, ...]:
     left = ", ".join(
         f"{count(number)} {LEFT_OUT.get(why, why)}" for why, number in sorted(found.left_out.items()) if number
     )
     teams = tuple(
-        StatRow(team, (_wait(ack)[0], _wait(rule)[0], count(rule.n))) for team, (ack, rule) in found.by_team.items()
+        StatRow(team, (_wait(ack)[0], _wait(rule)[0], count(rule.n)))
+        for team, (ack, rule) in found.by_team.items()
+        if viewer.sees(team)
     )
     return (
         StatBlock(

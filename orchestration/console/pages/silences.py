@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.people_events import Matchers, ReviewData
 from orchestration.console.answering import page_ticket
-from orchestration.console.pages.asking import database, name_of
+from orchestration.console.pages.asking import database, name_of, teams_of
 from orchestration.console.pages.overviews import SilenceRow, SilencesView
 from orchestration.console.pages.views import Act
 from orchestration.console.parts import parts_of
@@ -18,8 +18,10 @@ from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import cause_words
 from orchestration.reading.database import Database
-from orchestration.reading.tables import incidents, refusals, reviews
+from orchestration.reading.tables import incident_teams, incidents, refusals, reviews
 
+CAUSES = 200
+"""So many causes are offered to choose from."""
 PAST = 20
 """So many silences that ended are shown."""
 
@@ -37,8 +39,6 @@ def made(
 ) -> SilencesView:
     """The page's view; without a ticket it can only be read."""
     rows = _silences(base, viewer, configuration, now_ms, ticket)
-    with base.reading() as connection:
-        causes = tuple(connection.scalars(select(incidents.c.cause).distinct().order_by(incidents.c.cause).limit(200)))
     teams = sorted(configuration.escalation.teams) if configuration is not None else []
     cannot = "" if ticket else "Adding a silence needs the role reviewer, author or admin, and a sign-in."
     return SilencesView(
@@ -46,11 +46,22 @@ def made(
         past=tuple(one for one in rows if not one.active)[:PAST],
         action="/silences" if ticket else "",
         hidden=(("ticket", ticket),) if ticket else (),
-        causes=causes,
+        causes=_causes(base, viewer),
         models=tuple(sorted(configuration.models)) if configuration is not None else (),
         teams=tuple(team for team in teams if viewer.sees(team)),
         cannot=cannot,
     )
+
+
+def _causes(base: Database, viewer: Viewer) -> tuple[str, ...]:
+    """Causes of the incidents that this viewer's teams are shown, by name."""
+    query = select(incidents.c.cause).distinct().order_by(incidents.c.cause).limit(CAUSES)
+    teams = teams_of(viewer)
+    if teams is not None:
+        added = select(incident_teams.c.incident).where(incident_teams.c.team.in_(teams))
+        query = query.where(or_(incidents.c.team.is_(None), incidents.c.team.in_(teams), incidents.c.id.in_(added)))
+    with base.reading() as connection:
+        return tuple(connection.scalars(query))
 
 
 def _may(viewer: Viewer) -> bool:
