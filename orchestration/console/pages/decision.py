@@ -22,7 +22,7 @@ from agents.events import Decision, Position, Verdict
 from agents.people_events import IncidentData, ReviewData
 from orchestration.console.answering import opened, page_ticket
 from orchestration.console.pages.answers import cannot, form_of_one
-from orchestration.console.pages.asking import database, decision_url, name_of, names_of
+from orchestration.console.pages.asking import database, decision_url, incidents_named, name_of, names_of
 from orchestration.console.pages.views import DecisionView, Event, Judged, Pairs
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.records import Fetched, Records, parsed
@@ -47,10 +47,11 @@ async def page(request: Request) -> Response:
     if position is None:
         raise HTTPException(404)
     item = await run_in_threadpool(held_item, base, position)
-    belongs = await run_in_threadpool(_incidents, base, position, viewer)
+    asked = request.query_params.get("incident")
+    belongs = await run_in_threadpool(_incidents, base, position, viewer, asked)
     if item is None or not belongs:
         raise HTTPException(404)
-    chosen = next((one for one in belongs if one.data.incident == request.query_params.get("incident")), belongs[0])
+    chosen = belongs[0]
     fetched, gate, final = await _fetched(parts, item)
     configuration = parts.configuration()
     decision = parsed(fetched.record, configuration) if fetched.record is not None else None
@@ -105,9 +106,11 @@ def made(
     )
 
 
-def _incidents(base: Database, position: Position, viewer: Viewer) -> list[Incident]:
-    found = (incident(base, name) for name in incidents_of(base, position)[:MOST_INCIDENTS])
-    return [one for one in found if viewer.sees_incident(one.data)]
+def _incidents(base: Database, position: Position, viewer: Viewer, asked: str | None) -> list[Incident]:
+    """Incidents that hold it, as far as this viewer is shown them; the one that the address names comes first."""
+    found = [one for one in incidents_named(base, incidents_of(base, position)) if viewer.sees_incident(one)]
+    found.sort(key=lambda one: one.incident != asked)
+    return [incident(base, one.incident) for one in found[:MOST_INCIDENTS]]
 
 
 def _following(base: Database, data: IncidentData, position: Position) -> str:

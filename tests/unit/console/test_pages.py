@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agents.policy.flags import dedup_key
 from orchestration.console.live import Feed
 from orchestration.console.pages.blind import models_of, offered
 from orchestration.console.viewer import Viewer
@@ -28,6 +29,7 @@ PATHS = (
     "/models", "/live", "/policies", "/people", "/silences", "/evidence", "/stats", "/stats?days=7", "/blind", "/account",
 )  # fmt: skip
 URL = "http://localhost:8088"
+LATE_RULE = "lending/approved-though-late"
 HIDDEN_FROM = {GAP: {"ines", "otto"}, PROMPTS: {"ines", "vic", "otto"}, OTHER: {"ana", "wei", "ines", "vic"}}
 
 
@@ -108,6 +110,46 @@ async def test_decisions_of_other_teams_incidents_are_not_there(
         assert (await get(console, browsers, "ana", path)).status_code == 200
     for path in ("/decisions/gim.decisions/0/1", "/decisions/gim.decisions/0/x", "/incidents/7f29", "/incidents/none"):
         assert (await get(console, browsers, "ana", path)).status_code == 404
+
+
+async def test_a_decision_that_many_incidents_hold_is_shown_for_the_one_that_it_was_opened_from(
+    console: Served, browsers: dict[str, httpx.AsyncClient], told: Night
+) -> None:
+    """Five strangers' incidents and five older ones of the viewer's teams hold it too."""
+    many = {f"m{number}ny-{team[:4]}": team for number in range(6) for team in ("payments", "lending")}
+    for name, team in many.items():
+        told.world.incident(
+            name, NOW, title=f"{team} {name}", cause=LATE_RULE, keys=[dedup_key(LATE_RULE, "credit-limit", "2.1.0")],
+            team=team, through={"gim.decisions/0": 3_100}, opened_ms=NOW, held=38,
+        )  # fmt: skip
+    told.fold()
+    path = "/decisions/gim.decisions/0/3000"
+    for name in (one for one, team in many.items() if team == "lending"):
+        page = (await get(console, browsers, "ines", f"{path}?incident={name}")).text
+        assert f'action="/incidents/{name}/answer"' in page
+        assert "payments m" not in page
+    for name in (one for one, team in many.items() if team == "payments"):
+        assert (
+            f'action="/incidents/{name}/answer"'
+            in (await get(console, browsers, "otto", f"{path}?incident={name}")).text
+        )
+
+
+async def test_figures_and_causes_of_other_teams_stand_on_nobodys_page(
+    console: Served, browsers: dict[str, httpx.AsyncClient], told: Night
+) -> None:
+    for team in ("payments", "lending"):
+        told.world.incident(
+            f"f1gs-{team[:4]}", NOW, status="acknowledged", title="x", cause=f"{team}/of-its-own", keys=[], held=0,
+            effect="log", team=team, through={}, opened_ms=NOW, acknowledged_ms=NOW, acknowledged_by="otto",
+        )  # fmt: skip
+    told.fold()
+    for person, sees in (("ines", ["lending"]), ("otto", ["payments"]), ("audra", ["lending", "payments"])):
+        stats = words(read((await get(console, browsers, person, "/stats")).text))
+        silences = (await get(console, browsers, person, "/silences")).text
+        for team in ("payments", "lending"):
+            assert (f" {team} " in stats) is (team in sees)
+            assert (f"{team}/of-its-own" in silences) is (team in sees and person != "audra")
 
 
 async def test_held_decisions_are_read_one_after_the_other(
