@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from agents.events import Severity, SnapshotData
 from agents.policy.flags import FlagBook
 from agents.policy.times import iso
 from agents.records import Record, Stretch
+from agents.slices import Slices
 from agents.triage.agent import TriageAgent
 from orchestration.settings import Settings
 from orchestration.work import Input, LaneName, State, Taken
@@ -40,13 +39,15 @@ class TriageWork:
     def __init__(self, settings: Settings, name: LaneName) -> None:
         self.settings, self.name = settings, name
         self.agent = TriageAgent(settings.prefix, name.topic, name.partition)
-        self._written: dict[str, str] = {}  # part → digest of what was written last
+        self._slices = Slices()
+        self._written: dict[str, str] = {}  # slice → digest of what was written last
 
     def restore(self, snapshot: SnapshotData | None, parts: Mapping[str, Mapping[str, Any]]) -> None:
         """Take the state of a snapshot; the tables follow."""
         if snapshot is not None:
             self.agent.sequence = dict(snapshot.sequence)
-            self.agent.restore(snapshot.now_ms, snapshot.state, parts.get("open", {}), parts.get("past", {}))
+            whole = dict(self._slices.joined(parts))
+            self.agent.restore(snapshot.now_ms, snapshot.state, whole.get("open", {}), whole.get("past", {}))
 
     def load(self, table: Input, records: Sequence[Record]) -> None:
         """What stood at the snapshot."""
@@ -70,14 +71,16 @@ class TriageWork:
         """Nothing outside Kafka."""
 
     def snapshot(self) -> State:
-        """Recent changes in the head; open and past incidents as parts."""
+        """Recent changes in the head; open and past incidents as parts, in slices."""
         agent = self.agent
-        parts = {"open": agent.open_incidents(), "past": agent.memory.plain()}
-        digests = {name: hashlib.sha256(msgspec.json.encode(part)).hexdigest() for name, part in parts.items()}
-        changed = {name: part for name, part in parts.items() if self._written.get(name) != digests[name]}
+        opened, shorter = self._slices.cut("open", agent.open_incidents())
+        past, fewer = self._slices.cut("past", agent.memory.plain())
+        slices = {**opened, **past}
+        digests = {name: hashlib.sha256(one["text"].encode()).hexdigest() for name, one in slices.items()}
+        changed = {name: one for name, one in slices.items() if self._written.get(name) != digests[name]}
         self._written = digests
         head = SnapshotData(lane="", offsets={}, sequence=dict(agent.sequence), now_ms=agent.now_ms, state=agent.head())
-        return State(head, changed)
+        return State(head, changed, [*shorter, *fewer])
 
     def _short(self, one: Input) -> str:
         return one.topic.removeprefix(f"{self.settings.prefix}.")
