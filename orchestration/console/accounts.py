@@ -53,6 +53,8 @@ class Attempt:
     """None: refused, for whatever reason."""
     wait_s: int = 0
     """This address has failed so often that it must wait so many seconds."""
+    locked_s: int = 0
+    """The account is locked for so many seconds; only for the eyes of whoever is signed in with it."""
 
 
 def weakness(password: str, person: str) -> str | None:
@@ -158,12 +160,12 @@ class Accounts:
             barred = self._count(connection, place, FREE["address"])
             if barred > 0:
                 return Attempt(None, -(-barred // 1000))
-            locked = self._count(connection, account, FREE["account"]) > 0
+            locked = self._count(connection, account, FREE["account"])
             row = connection.execute(select(accounts).where(accounts.c.person == person)).one_or_none()
-        usable = row is not None and not row.disabled and not locked
+        usable = row is not None and not row.disabled and locked == 0
         right = self._matches(row.hash if row is not None and usable else self._nobody, password[: LONGEST + 1])
         if row is None or not usable or not right:
-            return Attempt(None)
+            return Attempt(None, locked_s=-(-locked // 1000))
         with self._database.begin() as connection:
             connection.execute(delete(attempts).where(attempts.c.subject == account))
             connection.execute(

@@ -143,9 +143,12 @@ async def change_password(request: Request) -> Response:
     if new != again:
         return await _account(request, "The two new passwords differ.", 400)
     address = client_address(request, parts.settings)
-    attempt = await run_sync(parts.accounts.check, viewer.person, old, address, limiter=parts.hashing)
+    browser = known_browser(parts.secret, viewer.person, request.cookies.get(KNOWN, ""))
+    attempt = await run_sync(parts.accounts.check, viewer.person, old, address, browser, limiter=parts.hashing)
+    if wait_s := attempt.wait_s or attempt.locked_s:  # who is signed in may know which of the two it was
+        return await _account(request, f"There were too many tries: wait {wait_s} s, then try again.", 429)
     if attempt.person is None:
-        return await _account(request, "The present password is wrong, or there were too many tries.", 403)
+        return await _account(request, "The present password is wrong.", 403)
     try:
         await run_sync(parts.accounts.set_password, viewer.person, new, limiter=parts.hashing)
     except Misconfigured as error:

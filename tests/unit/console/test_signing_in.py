@@ -138,6 +138,24 @@ async def test_another_password_ends_every_other_session(tmp_path: Path) -> None
             assert (await sign_in(third, "dana", new)).status_code == 303
 
 
+async def test_somebody_elses_failures_keep_nobody_from_changing_the_password(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    async with signed_in(served, "dana") as known, served.browser(address="198.51.100.9") as other:
+        for number in range(6):
+            await sign_in(other, "dana", f"guess {number}")
+        new = "another four quiet words"
+        fields = {"csrf": token_of(await known.get("/account")), "new": new, "again": new}
+        wrong = await known.post("/account", data={**fields, "old": "not this one"})
+        assert (wrong.status_code, "The present password is wrong." in wrong.text) == (403, True)
+        changed = await known.post("/account", data={**fields, "old": PASSWORD})
+        assert changed.headers["location"] == "/account?changed=1"
+        fields["csrf"] = token_of(await known.get("/account"))
+        for number in range(5):
+            await known.post("/account", data={**fields, "old": f"guess {number}"})
+        locked = await known.post("/account", data={**fields, "old": new})
+        assert (locked.status_code, "There were too many tries: wait 30 s" in locked.text) == (429, True)
+
+
 async def test_disabling_an_account_ends_its_sessions_at_once(tmp_path: Path) -> None:
     served = serve(tmp_path)
     async with signed_in(served, "dana") as browser:
