@@ -73,6 +73,21 @@ def redact(decision: Decision, viewer: Viewer, protected: Collection[str] = ()) 
     return Redacted(bare, tuple(hidden))
 
 
+def reason_shown(text: str, rule: str, viewer: Viewer, configuration: Configuration | None) -> str:
+    """A rule's reason as this viewer may read it: the rendered one shows values of a decision, its template none.
+
+    What is no rule's (`policy/rule`), a monitor's for example, is of many decisions and is shown to all.
+    """
+    policy, slash, name = rule.partition("/")
+    if viewer.sees_values or not slash:
+        return text
+    if policy == "safeguard":
+        return text  # an operator's own words
+    policies = configuration.policies if configuration is not None else ()
+    templates = (one.reason for each in policies if each.policy == policy for one in each.rules if one.id == name)
+    return next(templates, "")
+
+
 def bounded(value: Any, longest: int = LONGEST) -> Any:
     """A text cut where it is too long, and nested values as bounded text; numbers and nothing stay as they are.
 

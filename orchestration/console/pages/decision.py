@@ -26,7 +26,7 @@ from orchestration.console.pages.asking import database, decision_url, incidents
 from orchestration.console.pages.views import DecisionView, Event, Judged, Pairs
 from orchestration.console.parts import Parts, parts_of
 from orchestration.console.records import Fetched, Records, parsed
-from orchestration.console.redaction import Redacted, protected_names, redact
+from orchestration.console.redaction import Redacted, protected_names, reason_shown, redact
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
@@ -97,7 +97,7 @@ def made(
         output=output_of(shown, configuration),
         texts=texts_of(shown),
         hidden=_hidden(shown, missing),
-        judged=_judged(item, gate),
+        judged=_judged(item, gate, viewer, configuration),
         seen=tuple(_seen(base, item.decision, belongs, configuration, viewer)),
         out=_out(item, belongs, configuration, viewer),
         proof=_proof(item, gate, final),
@@ -226,8 +226,10 @@ def _hidden(shown: Redacted | None, missing: str) -> str:
     return f"Not shown: {'; '.join(shown.hidden)}." if shown.hidden else ""
 
 
-def _judged(item: HeldItem, gate: Verdict | None) -> tuple[Judged, ...]:
-    texts = {one.rule: one.text for one in item.reasons}
+def _judged(
+    item: HeldItem, gate: Verdict | None, viewer: Viewer, configuration: Configuration | None
+) -> tuple[Judged, ...]:
+    texts = {one.rule: reason_shown(one.text, one.rule, viewer, configuration) for one in item.reasons}
     if gate is not None:
         return tuple(
             Judged(one.rule, one.effect, texts.get(one.rule, ""), one.applied, one.outcome == "unknown")

@@ -30,6 +30,7 @@ from orchestration.console.pages.incident_charts import charts_of
 from orchestration.console.pages.queue import row
 from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
 from orchestration.console.parts import parts_of
+from orchestration.console.redaction import reason_shown
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
@@ -97,10 +98,12 @@ def made(
     data, waiting = found.data, found.held.waiting
     held = None
     if data.effect == "hold" and found.held.total:
-        held = _held(found, held_items(base, data, waits=None, after=after, limit=SIZE), opened, after)
+        page = held_items(base, data, waits=None, after=after, limit=SIZE)
+        rows = tuple(_held_row(one, data.incident, opened, viewer, configuration) for one in page.items)
+        held = _held(found, page, rows, opened, after)
     return IncidentView(
         row=row(found.line, viewer, configuration),
-        reason=data.reason,
+        reason=reason_shown(data.reason, data.cause, viewer, configuration),
         facts=_facts(found),
         told=_told(found.triage, found.deterministic),
         charts=charts_of(base, data, configuration),
@@ -182,7 +185,9 @@ def _fact(one: FactData, cited: bool) -> Fact:
     return Fact(one.id, one.text, one.kind, words, url, cited)
 
 
-def _held(found: Incident, page: HeldPage, opened: Collection[Position], after: Position | None) -> Held:
+def _held(
+    found: Incident, page: HeldPage, rows: tuple[HeldRow, ...], opened: Collection[Position], after: Position | None
+) -> Held:
     name = found.data.incident
     path = f"/incidents/{name}"
     following = with_query(path, after=place_words(page.next)) + "#held" if page.next is not None else ""
@@ -193,17 +198,24 @@ def _held(found: Incident, page: HeldPage, opened: Collection[Position], after: 
         waiting=found.held.waiting,
         ended=found.held.total - found.held.waiting,
         opened=len([one for one in opened if one.offset < found.data.through.get(f"{one.topic}/{one.partition}", 0)]),
-        rows=tuple(_held_row(one, name, opened) for one in page.items),
+        rows=rows,
         pager=Pager(shown, f"{path}#held" if after is not None else "", following),
     )
 
 
-def _held_row(one: HeldItem, incident: str, opened: Collection[Position]) -> HeldRow:
+def _held_row(
+    one: HeldItem,
+    incident: str,
+    opened: Collection[Position],
+    viewer: Viewer,
+    configuration: Configuration | None,
+) -> HeldRow:
+    reasons = (reason_shown(reason.text, reason.rule, viewer, configuration) for reason in one.reasons)
     return HeldRow(
         position=one.id,
         url=decision_url(one.decision, incident),
         at_ms=one.held_ms,
-        reason="; ".join(reason.text for reason in one.reasons if reason.text),
+        reason="; ".join(filter(None, reasons)),
         opened=one.decision in opened,
         ended=RESOLUTIONS.get(one.resolution, one.resolution) if one.resolution is not None else "",
     )

@@ -191,6 +191,25 @@ async def test_values_are_for_reviewers_and_auditors(console: Served, browsers: 
         assert ("features, texts and whom it is about: reviewers and auditors see them" in page) is not sees
 
 
+async def test_reasons_show_a_decisions_values_to_those_alone_who_see_values(
+    console: Served, browsers: dict[str, httpx.AsyncClient], told: Night
+) -> None:
+    told.world.incident(
+        "rea5-ons1", NOW, title="Late payers", cause=LATE_RULE, keys=[dedup_key(LATE_RULE, "credit-limit", "2.1.0")],
+        team="lending", through={"gim.decisions/0": 3_100}, opened_ms=NOW, held=38,
+        reason="approved, though the client is 4 months late",
+    )  # fmt: skip
+    told.fold()
+    for person, sees in (("ines", True), ("audra", True), ("adam", False)):
+        for path in ("/incidents/rea5-ons1", "/decisions/gim.decisions/0/3000?incident=rea5-ons1"):
+            page = words(read((await get(console, browsers, person, path)).text))
+            assert ("4 months late" in page) is sees
+            assert ("{features.pay_0} months late" in page) is not sees
+        assert (
+            "limit_bal: 0.31 against the profile" in (await get(console, browsers, "adam", f"/incidents/{DRIFT}")).text
+        ), "what a monitor says is of many decisions"
+
+
 async def test_the_blind_sample_is_of_models_that_the_viewers_teams_answer_for_and_says_nothing_of_whom(
     console: Served, browsers: dict[str, httpx.AsyncClient]
 ) -> None:
