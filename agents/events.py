@@ -231,6 +231,8 @@ class FlagData(Frozen):
     severity: Severity
     team: str | None = None
     effect: Effect | None = None
+    mode: Mode | None = None
+    """The model's, when these were decided: with `gate` an effect of hold holds them back. Null in earlier records."""
     reason: str
     """The rendered reason of the first decision it counts."""
     labels: dict[str, str] = Field(default_factory=dict)

@@ -238,7 +238,9 @@ def _count(desk: Desk, live: Live, event: Flag, at_ms: int) -> None:
 
 
 def gated(desk: Desk, data: FlagData) -> bool:
-    """Whether what is flagged as held really is: its model is in the path."""
+    """Whether what is flagged as held really is: its model was in the path. A flag that does not say so goes by what is now."""
+    if data.mode is not None:
+        return data.mode is Mode.GATE
     configuration = desk.desks.configuration
     model = configuration.models.get(parse(data.dedup_key).model or "")
     if model is None and configuration.undeclared is not None:

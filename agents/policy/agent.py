@@ -250,6 +250,7 @@ class PolicyAgent:
                 team=cause.team,
                 labels=cause.labels,
                 effect=reason.effect,
+                mode=group.declaration.mode,
                 reason=lambda record=record: standing.render(reason, self._reader.row(record)),  # type: ignore[misc]
             )
 

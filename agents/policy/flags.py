@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.events import Effect, Severity
+from agents.events import Effect, Mode, Severity
 from agents.records import Header
 
 SAMPLE = 20
@@ -29,6 +29,7 @@ class Counted:
     count: int = 1
     sample: list[int] = field(default_factory=list)
     reason: str = ""
+    mode: Mode | None = None
 
 
 @dataclass
@@ -58,6 +59,7 @@ class FlagBook:
         reason: Callable[[], str],
         team: str | None = None,
         labels: Mapping[str, str] | None = None,
+        mode: Mode | None = None,
     ) -> None:
         """Count one decision; `reason` is rendered for the first one only."""
         named = (cause, model, version)
@@ -66,7 +68,8 @@ class FlagBook:
             key = self._keys[named] = dedup_key(cause, model, version)
         found = self.counted.get(key)
         if found is None:
-            self.counted[key] = Counted(severity, team, effect, labels or {}, offset, offset, 1, [offset], reason())
+            told = labels or {}
+            self.counted[key] = Counted(severity, team, effect, told, offset, offset, 1, [offset], reason(), mode)
             return
         if offset < found.first:  # groups of one batch are judged one after the other
             found.first, found.reason = offset, reason()
@@ -92,6 +95,7 @@ class FlagBook:
                 "severity": flag.severity.value,
                 "team": flag.team,
                 "effect": flag.effect.value if flag.effect else None,
+                **({"mode": flag.mode.value} if flag.mode else {}),
                 "reason": flag.reason,
                 "labels": dict(flag.labels),
                 "count": flag.count,

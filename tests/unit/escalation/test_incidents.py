@@ -74,6 +74,12 @@ def test_decisions_beside_the_path_are_counted_and_wait_for_nobody() -> None:
     assert lane.rulings == []
 
 
+def test_what_was_held_in_the_path_waits_though_its_model_is_beside_it_now() -> None:
+    """And the other way round: flags are read after the configuration that came since."""
+    lane = Lane().flags(flag(model="chat", count=3, mode="gate"), flag(model="credit", count=4, mode="observe"))
+    assert {one.model: one.held for one in lane.incidents.values()} == {"chat": 3, "credit": 0}
+
+
 def test_a_worse_flag_raises_severity_and_tells_again() -> None:
     lane = Lane().flags(alarm(status="warn"))
     lane.wait(60).flags(alarm(at=5))

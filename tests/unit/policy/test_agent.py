@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from agents.audit.commitment import Committer, check
 from agents.configuration import Configuration
 from agents.errors import NotReady
-from agents.events import Flag, Mode, SafeguardData, Verdict
+from agents.events import Effect, Flag, Mode, SafeguardData, Verdict
 from agents.policy.agent import PolicyAgent
 from agents.policy.standing import Standing
 from agents.records import Plain
@@ -196,6 +196,16 @@ def test_observing_judges_flags_and_dead_letters_but_moves_nothing() -> None:
     gated = Counter(json.loads(value or b"")["data"]["effect"] for _, value, _ in WHOLE["gim.verdicts", 0])
     assert effects == gated
     assert summed(found) == summed(WHOLE)
+
+
+def test_a_flag_says_whether_what_it_names_was_in_the_path() -> None:
+    configured = {name: model.mode for name, model in CONFIGURATION.models.items()}
+    flags = [Flag.model_validate_json(value or b"").data for _, value, _ in WHOLE["gim.flags", 0]]
+    held = [one for one in flags if one.effect is Effect.HOLD]
+    assert held
+    for one in held:
+        assert one.mode is configured.get(json.loads(one.dedup_key)[1], one.mode) is not None
+    assert {one.mode for one in flags if one.dedup_key.startswith('["record/')} == {None}
 
 
 def doubled(gap: int) -> list[Plain]:
