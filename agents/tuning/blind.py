@@ -1,7 +1,7 @@
 """Which released decisions are offered for blind review, so that misses are seen and not only holds.
 
-The choice follows from the decision's position alone: nobody can pick, an auditor can recompute it, and a larger share
-only adds to a smaller one. It delays nothing: the decision is out when it is offered.
+A decision is in a sample of a share where its rank is below the share. The rank follows from its position alone: nobody can
+pick, an auditor can recompute it, and a larger share only adds to a smaller one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,3 @@ def rank(position: str) -> float:
     """
     digest = hashlib.sha256(_SALT + position.encode()).digest()
     return int.from_bytes(digest[:8], "big") / RANKS
-
-
-def offered(position: str, share: float) -> bool:
-    """Whether a released decision belongs to a random sample of that share."""
-    return rank(position) < share

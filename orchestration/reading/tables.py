@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
 
-SCHEMA = 2
+SCHEMA = 3
 """Part of the database's name; one more whenever a table, or what a row says, changes."""
 
 metadata = MetaData()
@@ -374,8 +374,8 @@ blind = Table(
     Index("blind_start", "start_ms"),
 )
 """A random sample of decisions that went out by themselves, for blind review. `draw` lies in 0..1 and follows from the
-position alone; of each model version and hour (`start_ms`) the BLIND_EACH smallest are kept, if below BLIND_SHARE, for
-BLIND_MS. Under a share s, those with `draw` < s are offered."""
+position alone (agents/tuning/blind.py); of each model version and hour (`start_ms`) the BLIND_EACH smallest are kept, if
+below BLIND_SHARE, for BLIND_MS. Under a share s, those with `draw` < s are offered."""
 
 BLIND_EACH, BLIND_SHARE, BLIND_MS = 50, 0.05, 90 * 86_400_000
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
@@ -17,6 +16,7 @@ from sqlalchemy import Connection, Select, and_, delete, func, select, update
 
 from agents.policy.flags import dedup_key
 from agents.records import Record
+from agents.tuning.blind import rank
 from orchestration.reading.tables import (
     BLIND_EACH,
     BLIND_MS,
@@ -33,7 +33,6 @@ from orchestration.reading.writing import LARGEST, Row, Rows, put, remove
 
 HOUR_MS = 3_600_000
 NARROW_MS = min(WIDTHS)
-DRAWS = 2.0**64
 
 Bounded = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 Named = Annotated[str, msgspec.Meta(max_length=256)]
@@ -116,7 +115,7 @@ class Verdicts:
                 if data.reasons:
                     self._reasons(record, data, time_ms)
                 if data.mode == "gate" and data.effect in ("allow", "log"):
-                    self._draw(record, data, time_ms)
+                    self._draw(data, time_ms)
             else:
                 self._final(record, verdict, time_ms)
 
@@ -166,11 +165,11 @@ class Verdicts:
         }
         self._finals.append(_place(data) | row)
 
-    def _draw(self, record: Record, data: _Data, time_ms: int) -> None:
-        draw = int.from_bytes(blake2b(record.key or b"", digest_size=8).digest(), "big") / DRAWS
+    def _draw(self, data: _Data, time_ms: int) -> None:
+        place = data.decision
+        draw = rank(f"{place.topic}/{place.partition}/{place.offset}")
         if draw < BLIND_SHARE:
             bucket = (data.model or "", data.version or "", time_ms - time_ms % HOUR_MS)
-            place = data.decision
             self._drawn.setdefault(bucket, []).append((draw, place.topic, place.partition, place.offset, time_ms))
 
     # -- a batch ---------------------------------------------------------------------------------------------------

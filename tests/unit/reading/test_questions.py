@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from agents.errors import Misconfigured
 from agents.events import Position
 from agents.people_events import shown_digest
+from agents.tuning.blind import rank
 from orchestration.reading import health, held, incident, overview, queries
 from orchestration.reading.database import Database
 from orchestration.reading.tables import BLIND_EACH, BLIND_SHARE, blind, flow
@@ -296,6 +297,19 @@ def test_the_sample_for_blind_review_is_bounded_and_only_of_what_went_out(databa
     assert count == BLIND_EACH
     assert worst < BLIND_SHARE
     assert odd == 0
+
+
+def test_anybody_can_draw_the_sample_for_blind_review_again_from_positions_alone(
+    database: Database, world: World
+) -> None:
+    for offset in range(500):
+        world.gate(offset)
+    folded(database, world)
+    with database.reading() as connection:
+        drawn = {row.offset: row.draw for row in connection.execute(select(blind))}
+    ranks = {offset: rank(f"{world.name('decisions')}/0/{offset}") for offset in range(500)}
+    assert drawn == {offset: one for offset, one in ranks.items() if one < BLIND_SHARE}
+    assert drawn
 
 
 def test_a_timeline_stays_readable_however_long_an_incident_grows(database: Database, world: World) -> None:
