@@ -124,6 +124,11 @@ class Accounts:
             self._change(connection, person, disabled=False)
             connection.execute(delete(attempts).where(attempts.c.subject == _account(person)))
 
+    def disabled(self, person: str) -> bool:
+        """Whether the person has an account that was disabled; False without one."""
+        with self._database.reading() as connection:
+            return bool(connection.scalar(select(accounts.c.disabled).where(accounts.c.person == person)))
+
     def every(self) -> list[Account]:
         """All accounts by name."""
         with self._database.reading() as connection:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
@@ -54,6 +55,9 @@ class Parts:
     """Where pages read single decisions; None: they say that they cannot."""
     feed: Feed | None = None
     """What tells open pages that something changed; None: they are as fresh as their last load."""
+
+    outbound: httpx.AsyncBaseTransport | None = None
+    """What carries replies to Slack; None: the network."""
 
     @cached_property
     def database(self) -> Database:

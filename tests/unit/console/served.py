@@ -150,6 +150,7 @@ def serve(folder: Path, routes: bool = True, **changed: Any) -> Served:
             "key": KEY,
             "sender": lane,
             "links": LINKS,
+            "outbound": httpx.MockTransport(lambda request: httpx.Response(200)),
             **changed,
         }
     )

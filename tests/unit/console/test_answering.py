@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -286,11 +287,17 @@ def test_an_incident_is_there_for_its_teams_for_whom_it_asked_and_for_auditors()
 # -- Slack -------------------------------------------------------------------------------------------------------------
 
 
-def pressed(user: str = "U0SAM", secret: bytes = b"shh", at: int = START_MS // 1000) -> tuple[bytes, dict[str, str]]:
+REPLY = "https://hooks.slack.com/actions/T0/1/abc"
+
+
+def pressed(
+    user: str = "U0SAM", secret: bytes = b"shh", at: int = START_MS // 1000, reply: str = REPLY
+) -> tuple[bytes, dict[str, str]]:
     """A press of "Acknowledge" as Slack posts it."""
     payload = {
         "type": "block_actions",
         "user": {"id": user},
+        "response_url": reply,
         "actions": [{"action_id": "govern-acknowledge", "value": "7f29-k1mq", "action_ts": "1.2"}],
     }
     body = urlencode({"payload": json.dumps(payload)}).encode()
@@ -328,3 +335,67 @@ async def test_other_presses_acknowledge_nothing(
     async with served.browser() as slack:
         response = await slack.post("/slack/interactive", content=made[0], headers=made[1])
     assert (response.status_code, served.lane.sent) == (status, [])
+
+
+@dataclass
+class Hooks:
+    """Stands for Slack's end of a response_url."""
+
+    said: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def transport(self) -> httpx.MockTransport:
+        def take(request: httpx.Request) -> httpx.Response:
+            self.said.append((str(request.url), json.loads(request.content)))
+            return httpx.Response(200, text="ok")
+
+        return httpx.MockTransport(take)
+
+
+async def press(served: Served, monkeypatch: pytest.MonkeyPatch, user: str = "U0SAM", reply: str = REPLY) -> int:
+    monkeypatch.setenv("GOVERN_SECRET_SLACK_SIGNING", "shh")
+    body, headers = pressed(user, reply=reply)
+    async with served.browser() as slack:
+        return (await slack.post("/slack/interactive", content=body, headers=headers)).status_code
+
+
+async def test_whoever_presses_for_nothing_is_told_why_and_nobody_else_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = Hooks()
+    served = serve(tmp_path, outbound=hooks.transport())
+    assert await press(served, monkeypatch) == 200
+    assert hooks.said == [], "what counts needs no words"
+    assert len(served.lane.sent) == 1
+    assert await press(served, monkeypatch, "U0STRANGER") == 200
+    served.parts.accounts.disable("sam")
+    assert await press(served, monkeypatch) == 200
+    served.parts.accounts.enable("sam")
+    served.lane.ruled["7f29-k1mq"] = ("console/other", "dana")
+    assert await press(served, monkeypatch) == 200
+    assert [(url, one["response_type"], one["text"]) for url, one in hooks.said] == [
+        (REPLY, "ephemeral", text)
+        for text in (
+            "This did not count: the configuration knows no person, or more than one, with your Slack id on this channel.",
+            "This did not count: your account is disabled.",
+            "This did not count: dana answered before you",
+        )
+    ]
+    assert [data.person for _, data in served.lane.sent] == ["sam", "sam"], (
+        "neither the stranger's nor the disabled one's"
+    )
+
+
+async def test_a_reply_goes_to_slack_alone_and_its_failure_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = Hooks()
+    served = serve(tmp_path, outbound=hooks.transport())
+    for reply in ("https://evil.example/x", "https://hooks.slack.com.evil.example/", "http://hooks.slack.com/x"):
+        assert await press(served, monkeypatch, "U0STRANGER", reply) == 200
+    assert hooks.said == []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("away")
+
+    console = serve(tmp_path / "other", outbound=httpx.MockTransport(away))
+    assert await press(console, monkeypatch, "U0STRANGER") == 200
