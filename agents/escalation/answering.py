@@ -99,7 +99,7 @@ def _answer(desk: Desk, live: Live, accepted: Accepted) -> None:
         timing.resolve(desk, live, resolution, said, "resolved", "answered", by=person)
     else:
         said = f"{said}; {live.data.held:,} still wait" if live.data.held else said
-        desk.write(live, "answered", said=said, by=person, agreement=None)
+        desk.write(live, "answered", said=said, by=person, agreement=ruled.agreement)
     timing.plan(desk, live)
 
 

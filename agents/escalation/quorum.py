@@ -30,7 +30,7 @@ class Ruled:
     ruling: RulingData | None
     """None: more people must agree."""
     agreement: Agreement | None
-    """Who has agreed so far, where that is not enough yet."""
+    """Who has agreed so far, where that is not enough yet; beside a ruling: on what it leaves open."""
     votes: tuple[Vote, ...]
     """What waits from now on; the next Case takes them."""
     resolves: bool = False
@@ -43,7 +43,8 @@ def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
     Approvals gather until the chain's quorum of different people agree on the same; one rejection rejects; respond
     rules at once and leaves the decisions held. An answer to more than the bulk limit needs one more person, a
     rejection too. Words count together only where they rest on the same state of the incident, and for what all
-    of them cover. Who has lost the role since, or has changed their mind, is not counted.
+    of them cover; what somebody said of more than that waits for others. Who has lost the role since, or has changed
+    their mind, is not counted.
     """
     data = accepted.data
     if data.action == "respond":
@@ -51,18 +52,28 @@ def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
         return Ruled(_ruling(case, [_vote(accepted)]), case.incident.agreement, votes)
     vote = _vote(accepted)
     kept = [one for one in case.votes if _stands(one, vote, case, escalation)]
-    agreeing = [*(one for one in kept if _same(one, vote)), vote]
-    quorum = quorum_of(case)
-    needed = quorum.people if data.action in ("approve", "edit") else 1
-    if decisions(case, data) > escalation.bulk.items:
-        needed = max(needed, 2)
+    needed = _needed(case, vote, escalation)
+    agreeing = _together(case, [one for one in kept if _same(one, vote)], vote, needed)
     if len(agreeing) < needed:
-        people = tuple(one.person for one in agreeing)
-        return Ruled(None, Agreement(needed=needed, role=quorum.role, action=data.action, people=people), (*kept, vote))
+        return Ruled(None, _agreement(case, agreeing, needed), (*kept, vote))
     ruling = _ruling(case, agreeing)
-    left = tuple(one for one in kept if one.items != vote.items)
     whole = vote.items is None and (case.incident.proposal is not None or covers_all(case, ruling.through))
-    return Ruled(ruling, None, () if whole else left, whole)
+    left = () if whole else tuple(one for one in (*kept, vote) if _open(one, vote, ruling.through))
+    last = [one for one in left if _same(one, left[-1])]
+    if len(last) >= needed and last[-1] is vote:  # a further word rules on those: may it be of whoever spoke last
+        left, last = left[:-1], last[:-1]
+    return Ruled(ruling, _agreement(case, last, _needed(case, last[-1], escalation)) if last else None, left, whole)
+
+
+def _needed(case: Case, vote: Vote, escalation: Escalation) -> int:
+    """How many people must say the same."""
+    needed = quorum_of(case).people if vote.action in ("approve", "edit") else 1
+    return max(needed, 2) if decisions(case, vote) > escalation.bulk.items else needed
+
+
+def _agreement(case: Case, agreeing: Sequence[Vote], needed: int) -> Agreement:
+    people = tuple(one.person for one in agreeing)
+    return Agreement(needed=needed, role=quorum_of(case).role, action=agreeing[-1].action, people=people)
 
 
 def _vote(accepted: Accepted) -> Vote:
@@ -93,6 +104,31 @@ def _stands(one: Vote, vote: Vote, case: Case, escalation: Escalation) -> bool:
 
 def _same(one: Vote, other: Vote) -> bool:
     return (one.action, one.edit, one.items) == (other.action, other.edit, other.items)
+
+
+def _together(case: Case, same: Sequence[Vote], vote: Vote, needed: int) -> list[Vote]:
+    """Words that agree with a new one, which comes last: as many as cover some held decision in common, the earliest first."""
+    if vote.items is not None or case.waiting(vote.through) == 0:
+        return [*same, vote]
+    best = [vote]
+    for start in range(len(same)):
+        found, common = list[Vote](), vote.through
+        for one in (*same[start:], *same[:start]):
+            both = _common([common, one.through])
+            if case.waiting(both):
+                found, common = [*found, one], both
+        if len(found) + 1 > len(best):
+            best = [*(one for one in same if one in found), vote]
+        if len(best) >= needed:
+            break
+    return best
+
+
+def _open(one: Vote, vote: Vote, through: Through) -> bool:
+    """Whether a word still says something when `vote` has ruled as far as `through`."""
+    if vote.items is not None or one.items is not None:
+        return one.items != vote.items
+    return any(end > through.get(place, 0) for place, end in one.through.items())
 
 
 def _ruling(case: Case, agreeing: Sequence[Vote]) -> RulingData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agents.escalation.case import Case, Context, place_of
+from agents.escalation.case import Case, Context, Vote, place_of
 from agents.escalation.declared import BulkLimit
 from agents.escalation.rights import RULES, labels_of
 from agents.escalation.samples import lies_before, sample_of
@@ -24,7 +24,7 @@ _WORDS = {
 }
 
 
-def decisions(case: Case, data: ReviewData) -> int:
+def decisions(case: Case, data: ReviewData | Vote) -> int:
     """How many held decisions an answer is about; never fewer than there are."""
     return len(set(data.items)) if data.items is not None else case.waiting(data.through)
 

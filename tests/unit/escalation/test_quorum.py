@@ -48,7 +48,24 @@ def test_approvals_gather_until_enough_different_people_agree():
     assert second.ruling.people == ("ann", "ben")
     assert second.ruling.through == {PLACE: 80}  # what both of them cover
     assert second.ruling.reason == "ann: checked three files: the income is right | ben: I agree"
-    assert (second.resolves, second.votes) == (False, ())
+    assert (second.resolves, second.votes) == (False, first.votes), "what she said of those beyond waits for others"
+    assert second.agreement.people == ("ann",)
+    third = give(case(chain=TWO, votes=second.votes), person="cid")
+    assert (third.ruling.people, third.ruling.through, third.resolves) == (("ann", "cid"), {PLACE: 100}, True)
+
+
+def test_words_that_have_no_held_decision_in_common_are_no_agreement():
+    other = "gim.decisions/1"
+    data = incident(through={PLACE: 100, other: 50})
+    places = {"waiting": lambda through: 15 * sum(through.get(place, 0) > 0 for place in (PLACE, other))}
+    first = give(case(data, chain=TWO, **places), through={PLACE: 100})
+    apart = give(case(data, chain=TWO, votes=first.votes, **places), person="ben", through={other: 50})
+    assert (apart.ruling, apart.agreement.people) == (None, ("ben",))
+    third = give(case(data, chain=TWO, votes=apart.votes, **places), person="cid", through={PLACE: 100, other: 50})
+    assert (third.ruling.people, third.ruling.through) == (("ann", "cid"), {PLACE: 100})
+    assert third.agreement.people == ("ben",), "of the rest"
+    last = give(case(data, chain=TWO, votes=third.votes, **places), person="cid", through={other: 50})
+    assert (last.ruling.people, last.ruling.through) == (("ben", "cid"), {other: 50})
 
 
 def test_one_rejection_rejects_whoever_has_approved():
