@@ -35,6 +35,7 @@ def review(desk: Desk, record: Record) -> None:
         find=lambda name: _case(desk, name),
         seen=desk.state.reviews,
         silences={name: one.data for name, one in desk.state.silences.items() if one.data.ends_ms > desk.now_ms},
+        taken=desk.state.silences,
     )
     found = answers.check(record, context)
     mark = answers.mark(found)

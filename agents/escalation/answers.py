@@ -171,6 +171,8 @@ def _stale(asked: Asked) -> str | None:
 
 
 def _scope(asked: Asked) -> str | None:
+    if asked.data.action == "silence" and asked.review.id in asked.context.taken:
+        return "there is a silence with this id; give yours another"
     return out_of_scope(asked.data, asked.case, asked.context, asked.at_ms)
 
 

@@ -109,6 +109,8 @@ class Context:
     """The `mark` of every review before this one that got past the check `repeated` (see answers.check)."""
     silences: Mapping[str, SilenceData] = field(default_factory=dict)
     """Silences that stand, by id, for `unsilence`."""
+    taken: Container[str] = frozenset()
+    """Ids of silences that are remembered: nobody replaces another's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,8 +194,10 @@ class Lane:
         self.now = ticks[-1].timestamp
         return self.step(reviews=reviews, ticks=ticks).step(ticks=[b"{}"])
 
-    def signed(self, person: str, action: str, incident: IncidentData | None = None, **more: Any) -> bytes:
-        """A review's bytes."""
+    def signed(
+        self, person: str, action: str, incident: IncidentData | None = None, name: str | None = None, **more: Any
+    ) -> bytes:
+        """A review's bytes; `name`: its id."""
         number = self.offsets.get("reviews", 0)
         values: dict[str, Any] = {"action": action, "person": person, "reason": "as I see it", **more}
         if incident is not None:
@@ -203,7 +205,7 @@ class Lane:
             if action in ("approve", "reject", "edit", "respond"):
                 values = {"through": incident.through, **values}
         data = ReviewData.model_validate(values)
-        review = Review(id=f"r{number}-{person}", source=f"/{self.prefix}/{person}", data=data)
+        review = Review(id=name or f"r{number}-{person}", source=f"/{self.prefix}/{person}", data=data)
         signed = KEYS[person].sign(REVIEW_KIND, review.statement())
         review = review.model_copy(update={"dssematerial": base64.b64encode(signed.encode()).decode()})
         return review.model_dump_json(exclude_none=True, by_alias=True).encode()

@@ -448,6 +448,20 @@ def test_a_silence_that_is_taken_back_ends_at_once() -> None:
     assert kinds(lane)[-1][0] == "escalate"
 
 
+def test_nobody_replaces_a_silence_by_one_of_the_same_id() -> None:
+    lane = Lane(declared())
+
+    def silence(person: str, hours: int) -> bytes:
+        matchers = {"team": "credit"}
+        wanted = {"matchers": matchers, "starts_ms": lane.now, "ends_ms": lane.now + hours * HOUR}
+        return lane.signed(person, "silence", name="s1", silence=wanted)
+
+    lane.step(reviews=[silence("ann", 1), silence("bob", 9)])
+    (kept,) = lane.agent.desk.state.silences.values()
+    assert (kept.by, kept.data.ends_ms) == ("ann", lane.now + HOUR)
+    assert [(one["person"], one["reason"]) for one in lane.refusals] == [("bob", "out-of-scope")]
+
+
 def test_what_is_silenced_expires_all_the_same() -> None:
     lane = Lane(declared(**chain(deadline="1h", at_deadline="withhold")))
     lane.answer("bob", "silence", **silence(START, START + 9 * HOUR, model="credit", team="credit"))
