@@ -30,7 +30,8 @@ demo: $(STAMP) ## Govern 14,000 real decisions: a skewed model goes live and is 
 
 test: $(STAMP) ## Run the tests (under 15 minutes)
 	$(PYTEST) -n 2 --dist loadfile tests/unit
-	$(PYTEST) -m "not long" --durations=15 --ignore=tests/unit tests
+	$(PYTEST) -n 2 --dist loadfile -m "not long" --durations=15 tests/integration tests/chaos
+	$(PYTEST) -m "not long" --durations=5 tests/e2e
 
 coverage: $(STAMP) ## Run the tests without a broker and say what of agents/ they ran
 	$(PYTEST) -n 2 --dist loadfile tests/unit --cov --cov-report=term:skip-covered

@@ -95,6 +95,7 @@ def test_where_nothing_runs_status_and_down_say_so(shell: Shell) -> None:
     assert shell.run("down").strip() == "nothing ran"
 
 
+@pytest.mark.long
 def test_an_interrupted_start_says_what_runs(shell: Shell) -> None:
     said = ""
     with shell.start("up", str(ROOT / "config" / "demo")) as process:
@@ -163,6 +164,7 @@ def test_ray_listens_on_this_machine_only_and_asks_for_a_token(shell: Shell) -> 
     assert (shell.folder / "var" / "ray" / "token").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 def test_after_a_crash_of_ray_up_goes_on_where_it_was(shell: Shell) -> None:
     head = psutil.Process(json.loads((shell.folder / "var" / "ray" / "ray.json").read_text())["pid"])
     for process in [head, *head.children(recursive=True)]:

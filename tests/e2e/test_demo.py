@@ -57,7 +57,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(tmp_path_factory.mktemp("whole"), "")
 
 
-@pytest.mark.long
 def test_everything_holds_and_the_screen_says_so_without_noise(ran):
     assert ran.done.returncode == 0, (ran.done.stdout, ran.done.stderr)
     assert ran.done.stderr == ""
@@ -103,7 +102,6 @@ def left_of(folder: Path) -> list[list[str]]:
     ]
 
 
-@pytest.mark.long
 def test_nothing_runs_afterwards(ran):
     assert left_of(ran.folder) == []
     assert not LocalRay(ran.folder / "var" / "demo" / "ray").running()

@@ -203,6 +203,7 @@ def test_a_worker_that_hangs_is_killed_and_its_lanes_go_on(deployment: Deploymen
     assert len(kept) == PARTITIONS // 2
 
 
+@pytest.mark.long
 def test_all_processes_killed_at_once_come_back(deployment: Deployment) -> None:
     before = deployment.until(lambda status: all_run(status) and all(worker.pid for worker in status.workers), 30)
 
