@@ -186,6 +186,7 @@ class Desk:
             place = f"{one.topic}/{one.partition}"
             if one.offset not in live.answered.setdefault(place, []):
                 live.answered[place].append(one.offset)
+        live.prune()
 
     def refuse(self, data: RefusalData) -> None:
         """A review that takes no effect."""

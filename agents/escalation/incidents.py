@@ -168,6 +168,15 @@ class Live:
         place = place_of(position)
         return self._vague(place) or position.offset in self.known.get(place, ())
 
+    def prune(self) -> None:
+        """Let go of single decisions that an answer to the whole has covered since."""
+        for single in (self.answered, self.known):
+            for place, offsets in list(single.items()):
+                covered = self.covered.get(place, 0)
+                single[place] = [one for one in offsets if one >= covered]
+                if not single[place]:
+                    del single[place]
+
     def waiting(self) -> tuple[int, int | None]:
         """How many held decisions nobody has ruled on, and since when the first of them waits.
 

@@ -12,6 +12,8 @@ from agents.escalation.samples import lies_before, sample_of
 from agents.events import Position
 from agents.people_events import ANSWERS, Edit, ReviewData, Through, shown_digest
 
+MOST_WAITING = 50
+"""Answers of one person to single decisions of an incident that wait for others to agree."""
 _WORDS = {
     "severity": "its severity is {now} (it was {then})",
     "effect": "its decisions are now: {now} (before: {then})",
@@ -116,9 +118,13 @@ def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
             return problem or "there is no held decision to edit"
     elif data.edit is not None:
         return f"{data.action} with an edit; the action for it is edit"
-    beyond = [place for place, end in data.through.items() if end > incident.through.get(place, 0)]
+    known = incident.through
+    beyond = [place for place, end in data.through.items() if place not in known or end > known[place]]
     if beyond:
         return f"`through` reaches beyond what was flagged on {', '.join(sorted(beyond)[:3])[:300]}"
+    more = _too_many(data, case, context.configuration.escalation.bulk)
+    if more:
+        return more
     if data.items is not None:
         held = case.holds if incident.held else lambda _: True
         outside = [one for one in data.items if not (lies_before(one, incident.through) and held(one))]
@@ -131,6 +137,20 @@ def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
     elif case.waiting(incident.through) > 0 and case.waiting(data.through) == 0:
         return "the answer does not say which held decisions it is for: `through`, or `items`"
     return None
+
+
+def _too_many(data: ReviewData, case: Case, bulk: BulkLimit) -> str | None:
+    """Answers to single decisions wait for others in an incident's memory, which has an end."""
+    if data.items is None or (data.action == "reject" and decisions(case, data) <= bulk.items):
+        return None
+    mine = [one for one in case.votes if one.person == data.person and one.items is not None]
+    if (
+        data.action == "respond"
+        or len(mine) < MOST_WAITING
+        or any(set(one.items or ()) == set(data.items) for one in mine)
+    ):
+        return None
+    return f"{len(mine)} of your answers here wait for others to agree; let them, or answer for all at once"
 
 
 def _edit(edit: Edit | None, labels: tuple[str, ...]) -> str | None:

@@ -94,6 +94,29 @@ def test_a_whole_answer_makes_room_for_the_decisions_that_come_after_it() -> Non
     assert (lane.one.held, lane.one.status) == (0, Status.RESOLVED)
 
 
+def test_what_is_remembered_of_answers_has_an_end() -> None:
+    lane = Lane(declared(chains={"default": {"quorum": {"people": 2}}}))
+    lane.flags(*(flag(first=10 * number, count=10) for number in range(6)))
+    for offset in range(60):
+        lane.answer("ann", "approve", lane.one, **single(offset))
+    (live,) = lane.agent.desk.state.live.values()
+    assert len(live.votes) == 50
+    assert [one["reason"] for one in lane.refusals] == ["out-of-scope"] * 10
+    lane.answer("bob", "approve", lane.one, **single(3)).answer("ann", "approve", lane.one, **single(59))
+    assert live.answered == {"gim.decisions/0": [3]}, "and what others agreed to makes room"
+    assert len(lane.refusals) == 10
+    shown = lane.one
+    lane.flags(flag(first=60)).answer("bob", "reject", shown)
+    assert (live.answered, live.known, live.waiting()[0]) == ({}, {"gim.decisions/0": [60]}, 1)
+
+
+def test_an_answer_names_no_partition_that_nothing_was_flagged_on() -> None:
+    lane = Lane().flags(flag())
+    lane.answer("bob", "approve", lane.one, through={**lane.one.through, "gim.decisions/7": 0})
+    assert [one["reason"] for one in lane.refusals] == ["out-of-scope"]
+    assert not lane.rulings
+
+
 def test_a_snapshot_that_names_no_held_decisions_lets_none_go_for_known() -> None:
     """One of a version before they were remembered."""
     live = Lane().flags(flag(count=3)).agent.desk.state
