@@ -93,6 +93,7 @@ def test_the_menu_and_the_colours_on_a_phone(browser: Browser, console: Serving)
 
 def test_from_sign_in_to_an_answer_by_keyboard_alone(console: Serving, page: Page) -> None:
     page.goto(f"{console.url}/sign-in?next=/incidents/{PROMPTS}")
+    expect(page.locator("#person")).to_be_focused()  # by itself, a frame after the load: before, a key goes nowhere
     page.keyboard.type("wei")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
