@@ -157,8 +157,12 @@ class Live:
         if len(marks) > MOST_MARKS:  # two become one that began when the first of them did
             paired = [Mark(two.end, two.held, one.ms) for one, two in zip(marks[::2], marks[1::2], strict=False)]
             self.marks[place] = paired + marks[len(paired) * 2 :]
+        before = self.known.get(place, [])
+        if len(before) >= MOST_KNOWN:
+            self.vague[place] = max(end, self.vague.get(place, 0))
+            return
         covered = self.covered.get(place, 0)
-        known = sorted(one for one in {*self.known.get(place, ()), *sample} if one >= covered)
+        known = sorted(one for one in {*before, *sample} if one >= covered)
         if len(set(sample)) < count or len(known) > MOST_KNOWN:
             self.vague[place] = max([end, self.vague.get(place, 0), *(one + 1 for one in known[MOST_KNOWN:])])
         self.known[place] = known[:MOST_KNOWN]
@@ -204,14 +208,17 @@ class Live:
         marks, covered = self.marks.get(place, []), self.covered.get(place, 0)
         if not marks or min(end, marks[-1].end) <= covered:
             return 0
-        ends, answered = [mark.end for mark in marks], set(self.answered.get(place, ()))
+        ends = [mark.end for mark in marks]
+        last, first = bisect_left(ends, end), bisect_right(ends, covered)
+        counted = marks[min(last, len(marks) - 1)].held - (marks[first - 1].held if first else 0)
+        if end >= marks[-1].end and place not in self.answered:  # as with each flag of a storm
+            return counted
+        answered = set(self.answered.get(place, ()))
         known = [offset for offset in self.known.get(place, ()) if covered <= offset < end]
         still = sum(offset not in answered for offset in known)
         if not still and not self._vague(place):
             return 0
-        last, first = bisect_left(ends, end), bisect_right(ends, covered)
-        gone = marks[first - 1].held if first else 0
-        return max(still, marks[min(last, len(marks) - 1)].held - gone - (len(known) - still))
+        return max(still, counted - (len(known) - still))
 
     def plain(self) -> dict[str, Any]:
         """JSON values, for a snapshot."""

@@ -358,7 +358,7 @@ def test_an_answer_about_flags_that_hold_nothing_needs_no_decisions_named():
     assert isinstance(world.send(answer("resolve", shown=None)), Accepted)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
 def test_whatever_the_bytes_are_they_are_refused_and_nothing_is_raised(value):
     assert refused(World().check(value))[0] == "malformed"
@@ -371,7 +371,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(name=st.sampled_from([*ReviewData.model_fields, "dssematerial", "id", "time"]), value=VALUES)
 def test_whatever_a_field_holds_it_is_refused_and_nothing_is_raised(name, value):
     found = document(signed(answer()))
@@ -406,7 +406,7 @@ HEADERS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(headers=HEADERS, value=st.binary(max_size=40) | st.just(signed(answer())))
 def test_whatever_the_headers_are_nothing_is_raised(headers, value):
     found = World().check(value, headers=headers)

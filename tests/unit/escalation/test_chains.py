@@ -147,6 +147,14 @@ def test_an_answer_given_in_time_counts_though_a_later_signal_is_read_before_it(
     assert not lane.refusals
 
 
+def test_what_was_flagged_while_the_lane_was_down_leaves_people_the_whole_time_to_answer() -> None:
+    lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "release"}}))
+    flagged = lane.records("flags", [flag()])
+    lane.now += 5 * HOUR
+    lane.step(ticks=[b"{}"]).step(flags=flagged).wait(1)
+    assert (lane.one.deadline_ms, lane.rulings) == (START + 6 * HOUR, [])
+
+
 def test_what_a_signal_shows_to_be_overdue_happens_at_the_next_tick() -> None:
     lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "release"}}))
     lane.flags(flag(count=3))

@@ -83,6 +83,13 @@ def test_where_not_all_held_decisions_are_known_single_answers_leave_the_deadlin
     assert (lane.one.held, lane.one.resolution) == (0, Resolution.EXPIRED)
 
 
+def test_beyond_what_an_incident_remembers_single_answers_end_nothing() -> None:
+    lane = Lane(declared(**bulk())).flags(*(flag(first=20 * number, count=20) for number in range(30)))
+    lane.answer("bob", "approve", lane.one, **single(*range(600)))
+    assert (lane.one.held, lane.one.status, lane.refusals) == (100, Status.TRIGGERED, [])
+    assert lane.answer("bob", "approve", lane.one).one.status is Status.RESOLVED
+
+
 def test_a_whole_answer_makes_room_for_the_decisions_that_come_after_it() -> None:
     lane = Lane(declared(**bulk())).flags(flag(count=25))
     shown = lane.one
