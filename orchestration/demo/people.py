@@ -33,6 +33,8 @@ PATIENCE_S = 30.0
 QUIET_S = 0.8
 """After so long without another, all decisions that a ruling decides have ended."""
 LENDING, FAIRNESS = "lending/approved-though-late", "fairness/hold-declines"
+PAY_SLIP, PAY_SLIPS = "a pay slip explains the delay", "the pay slips are there"
+UNFAIR = "the new version treats the youngest worse: loan officers decide"
 OPENED = 3
 """Held decisions that somebody opens before answering for all."""
 
@@ -43,8 +45,8 @@ class Answered:
 
     who: str
     incident: IncidentData
-    said: str
-    """In plain words, what they did."""
+    why: str
+    """The reason that they gave."""
     ruling: RulingData
     seconds: float
     """From sending the form until the last decision was released or withheld."""
@@ -98,19 +100,17 @@ async def _answer(settings: Settings, url: str, passwords: Mapping[str, str], to
             with Visitor(url) as mei:
                 await asyncio.to_thread(mei.sign_in, "mei", passwords["mei"])
                 told("Mei Chen opens one decision and lets it go out")
-                answers.append(await outside.ended("Mei Chen", lending, [mei], lambda: _one(mei, lending)))
+                answers.append(await outside.ended("Mei Chen", lending, [mei], PAY_SLIP, lambda: _one(mei, lending)))
                 told("Mei Chen opens some more and lets all of them go out")
-                press = _all([mei], lending, "approve", "the pay slips are there")
-                answers.append(await outside.ended("Mei Chen", lending, [mei], press))
+                press = _all([mei], lending, "approve", PAY_SLIPS)
+                answers.append(await outside.ended("Mei Chen", lending, [mei], PAY_SLIPS, press))
         if fairness is not None:
             with Visitor(url) as ann, Visitor(url) as ben:
                 await asyncio.to_thread(ann.sign_in, "ann", passwords["ann"])
                 await asyncio.to_thread(ben.sign_in, "ben", passwords["ben"])
                 told("Ann Lee and Ben Ortiz withhold the declines of the fine-tuned version")
-                press = _all(
-                    [ann, ben], fairness, "reject", "the new version treats the youngest worse: loan officers decide"
-                )
-                answers.append(await outside.ended("Ann Lee and Ben Ortiz", fairness, [ann, ben], press))
+                press = _all([ann, ben], fairness, "reject", UNFAIR)
+                answers.append(await outside.ended("Ann Lee and Ben Ortiz", fairness, [ann, ben], UNFAIR, press))
         await outside.drain(0.3)
         return Seen(list(outside.incidents.values()), outside.triage, answers, outside.resolutions)
 
@@ -121,7 +121,7 @@ def _one(visitor: Visitor, incident: IncidentData) -> str:
     decision = _decisions(page)[:1]
     if not decision:
         raise Retryable(f"the page of {incident.incident} links to no held decision: {page.words[:300]}")
-    return _press(visitor, visitor.get(decision[0]), "approve", "a pay slip explains the delay")
+    return _press(visitor, visitor.get(decision[0]), "approve", PAY_SLIP)
 
 
 def _all(visitors: Sequence[Visitor], incident: IncidentData, action: str, reason: str) -> Callable[[], str]:
@@ -131,7 +131,7 @@ def _all(visitors: Sequence[Visitor], incident: IncidentData, action: str, reaso
         said, path = "", f"/incidents/{incident.incident}"
         for visitor in visitors:
             page = visitor.get(path)
-            for url in _decisions(page)[:OPENED]:
+            for url in _sample(page) or _decisions(page)[:OPENED]:
                 visitor.get(url)
             said = _press(visitor, visitor.get(path), action, reason)
         return said
@@ -139,8 +139,13 @@ def _all(visitors: Sequence[Visitor], incident: IncidentData, action: str, reaso
     return press
 
 
+def _sample(page: Page) -> list[str]:
+    """Held decisions of the random sample that a page asks to open; empty where it asks for none."""
+    return [url for url, words in page.links if words.startswith("Sample") and url.startswith("/decisions/")]
+
+
 def _decisions(page: Page) -> list[str]:
-    """Pages of held decisions that a page links to; those of its random sample come first, as they stand on the page."""
+    """Pages of held decisions that a page links to."""
     return [url for url in dict.fromkeys(url for url, _ in page.links) if url.startswith("/decisions/")]
 
 
@@ -189,7 +194,7 @@ class Outside:
         return None
 
     async def ended(
-        self, who: str, incident: IncidentData, visitors: Sequence[Visitor], press: Callable[[], str]
+        self, who: str, incident: IncidentData, visitors: Sequence[Visitor], why: str, press: Callable[[], str]
     ) -> Answered:
         """Answer, and wait until all that the ruling decides has ended."""
         before = len(self.rulings)
@@ -202,7 +207,7 @@ class Outside:
             ended = self.ended_ms.get(new[-1][0], []) if new else []
             quiet, last = (quiet + 0.1 if ended and len(ended) == last else 0.0), len(ended)
             if quiet > QUIET_S:
-                return Answered(who, incident, said, new[-1][1], (max(ended) - sent_ms) / 1000, len(ended))
+                return Answered(who, incident, why, new[-1][1], (max(ended) - sent_ms) / 1000, len(ended))
         raise Retryable(
             f"the answer to {incident.incident} ended no wait within {PATIENCE_S:.0f} s; the page said: {said[:300]}"
         )

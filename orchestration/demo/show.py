@@ -170,7 +170,7 @@ class Screen:
             done = "let go out" if answer.ruling.effect is Effect.ALLOW else "withheld"
             several = "1 decision" if answer.decisions == 1 else f"{answer.decisions:,} decisions"
             self.tick(
-                f'{answer.who}: {several} of {answer.incident.incident} {done}: "{answer.ruling.reason}"',
+                f'{answer.who}: {several} of {answer.incident.incident} {done}: "{answer.why}"',
                 f"{answer.seconds:.1f} s after the answer",
             )
 

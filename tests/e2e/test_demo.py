@@ -76,7 +76,9 @@ def test_whatever_goes_wrong_is_caught_on_the_lanes_and_declines_are_held_from_t
     assert whole.done.returncode == 0, whole.done.stdout.partition("What was caught")[2] + whole.done.stderr
     assert whole.done.stderr == ""
     said = " ".join(whole.done.stdout.split())
-    assert said.count("✓") == 16
+    assert said.count("✓") == 21
+    assert re.search(r"Ann Lee and Ben Ortiz: [\d,]+ decisions of \S+ withheld", said)
+    assert re.search(r"10 released and [\d,]+ withheld, once and byte for byte", said)
     assert "✗" not in said
     assert "no alarm in the first week: 5,270 decisions" in said
     assert "all 7 causes were caught, each after it began" in said
