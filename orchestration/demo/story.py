@@ -109,7 +109,7 @@ def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
         _tell(screen, up.settings, outcome, sent, keep)
         ended(keep)
         took = time.monotonic() - started
-        if screen.console.is_terminal and sys.stdin.isatty():
+        if keep or (screen.console.is_terminal and sys.stdin.isatty()):
             _stay(screen, up, keep)
     ok, told = all(one.ok for one in outcome.checks), f"{took:.0f} s in all"
     screen.say(f"\nEverything held; {told}." if ok else f"\nNOT everything held, see ✗ above; {told}.", ok=ok)
