@@ -164,7 +164,6 @@ def test_ray_listens_on_this_machine_only_and_asks_for_a_token(shell: Shell) -> 
     assert (shell.folder / "var" / "ray" / "token").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.long
 def test_after_a_crash_of_ray_up_goes_on_where_it_was(shell: Shell) -> None:
     head = psutil.Process(json.loads((shell.folder / "var" / "ray" / "ray.json").read_text())["pid"])
     for process in [head, *head.children(recursive=True)]:
