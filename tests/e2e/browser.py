@@ -15,12 +15,18 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from tests.unit.console.served import PASSWORD
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser, closed at the end."""
+def chromium_path() -> str:
+    """Where the system's Chromium is; skips the test where there is none."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no `chromium` on this machine: install the Debian package chromium (CI requires it)")
+    return path
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser, closed at the end."""
+    path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         try:

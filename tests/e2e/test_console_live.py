@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from orchestration.local_kafka import LocalKafka
 from orchestration.reading.projection import Projection
 from orchestration.settings import Settings
 from orchestration.signing_keys import console_key
+from tests.e2e.browser import chromium_path
 from tests.integration.monitored import deployment, event, lanes_of, running, send, tick, until
 from tests.integration.test_console import PASSWORD, QUICK, known_console
 from tests.integration.test_escalation_lane import configuration
@@ -83,9 +83,7 @@ async def console(settings: Settings, person: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def browser() -> AsyncIterator[Watching]:
     """A page of the system's Chromium."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no `chromium` on this machine: install the Debian package chromium (CI requires it)")
+    path = chromium_path()
     async with async_playwright() as playwright:
         found = await playwright.chromium.launch(executable_path=path)
         context = await found.new_context(viewport={"width": 390, "height": 844})
