@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import uvicorn
 from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 
