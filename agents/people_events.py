@@ -173,6 +173,8 @@ class IncidentData(Frozen):
     inhibited_by: Id | None = None
     silenced_by: Id | None = None
     agreement: Agreement | None = None
+    in_groups: dict[Id, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """How many of its decisions each person has ruled on by answers that were not individual; they count together."""
     proposal: Proposal | None = None
     triage: Digest | None = None
     """Digest of the triage record that counts."""

@@ -12,6 +12,7 @@ from agents.escalation.grouping import incident_id
 from agents.escalation.incidents import Live
 from agents.escalation.quorum import rule
 from agents.escalation.routing import route
+from agents.escalation.samples import gather
 from agents.escalation.state import Silence
 from agents.escalation.telling import ROOMS, Told, tell
 from agents.events import Effect, Severity
@@ -86,6 +87,11 @@ def _answer(desk: Desk, live: Live, accepted: Accepted) -> None:
     waited = live.data.held
     desk.rule(live, ruled.ruling)
     folding.waits(desk, live)
+    if ruled.in_groups is not None:
+        desk.state.update(live, in_groups=ruled.in_groups)
+    if live.data.held and not ruled.resolves:  # whoever answers the rest opens some of the rest
+        sample = [one for one in live.data.sample if not live.ruled(one)]
+        desk.state.update(live, sample=gather(live.data.incident, sample, live.known_to_wait()))
     resolution = ruled.ruling.resolution
     people = messages.listed(ruled.ruling.people)
     if live.data.proposal is not None:

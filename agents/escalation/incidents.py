@@ -172,6 +172,20 @@ class Live:
         place = place_of(position)
         return self._vague(place) or position.offset in self.known.get(place, ())
 
+    def ruled(self, position: Position) -> bool:
+        """Whether somebody has ruled on a decision, alone or with others."""
+        place = place_of(position)
+        return position.offset < self.covered.get(place, 0) or position.offset in self.answered.get(place, ())
+
+    def known_to_wait(self) -> list[Position]:
+        """Held decisions that nobody has ruled on, as far as flags named them."""
+        every = (
+            Position(topic=place.rpartition("/")[0], partition=int(place.rpartition("/")[2]), offset=offset)
+            for place, offsets in self.known.items()
+            for offset in offsets
+        )
+        return [one for one in every if not self.ruled(one)]
+
     def prune(self) -> None:
         """Let go of single decisions that an answer to the whole has covered since."""
         for single in (self.answered, self.known):

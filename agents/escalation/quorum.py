@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agents.escalation.case import Accepted, Case, Vote, place_of
 from agents.escalation.declared import Escalation
 from agents.escalation.rights import may_rule, quorum_of
-from agents.escalation.scope import covers_all, decisions, in_scope
+from agents.escalation.scope import covers_all, decisions, in_groups, kind_of, reviewed
 from agents.events import Effect, Position
-from agents.people_events import Agreement, Resolution, ReviewKind, RulingData, Through
+from agents.people_events import Agreement, Resolution, RulingData, Through
 
 __all__ = ["Ruled", "Vote", "rule"]
 
@@ -35,6 +35,8 @@ class Ruled:
     """What waits from now on; the next Case takes them."""
     resolves: bool = False
     """Whether nothing of the incident is left to be answered."""
+    in_groups: Mapping[str, int] | None = None
+    """What IncidentData.in_groups becomes; None: it stays."""
 
 
 def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
@@ -62,13 +64,14 @@ def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
     last = [one for one in left if _same(one, left[-1])]
     if len(last) >= needed and last[-1] is vote:  # a further word rules on those: may it be of whoever spoke last
         left, last = left[:-1], last[:-1]
-    return Ruled(ruling, _agreement(case, last, _needed(case, last[-1], escalation)) if last else None, left, whole)
+    agreement = _agreement(case, last, _needed(case, last[-1], escalation)) if last else None
+    return Ruled(ruling, agreement, left, whole, _in_groups(case, ruling))
 
 
 def _needed(case: Case, vote: Vote, escalation: Escalation) -> int:
     """How many people must say the same."""
     needed = quorum_of(case).people if vote.action in ("approve", "edit") else 1
-    return max(needed, 2) if decisions(case, vote) > escalation.bulk.items else needed
+    return max(needed, 2) if decisions(case, vote) + in_groups(case, vote) > escalation.bulk.items else needed
 
 
 def _agreement(case: Case, agreeing: Sequence[Vote], needed: int) -> Agreement:
@@ -135,8 +138,7 @@ def _ruling(case: Case, agreeing: Sequence[Vote]) -> RulingData:
     last = agreeing[-1]
     resolution, effect = OUTCOMES[last.action]
     through = _common([one.through for one in agreeing])
-    opened = in_scope(last.items, through, (place for one in agreeing for place in one.opened))
-    count = len(last.items) if last.items is not None else case.waiting(through)
+    opened = reviewed(case, last.items, through, (place for one in agreeing for place in one.opened))
     return RulingData(
         incident=case.incident.incident,
         resolution=resolution,
@@ -149,7 +151,7 @@ def _ruling(case: Case, agreeing: Sequence[Vote]) -> RulingData:
         reason=_reasons(agreeing),
         people=tuple(one.person for one in agreeing),
         reviews=tuple(one.review for one in agreeing),
-        kind=_kind(count, opened, [one.kind for one in agreeing]),
+        kind=kind_of(_count(case, last.items, through), len(opened), [one.kind for one in agreeing]),
         opened=len(opened),
         shown_ms=min(one.shown_ms for one in agreeing),
     )
@@ -161,13 +163,18 @@ def _common(throughs: Sequence[Through]) -> Through:
     return {place: min(one[place] for one in throughs) for place in sorted(places)}
 
 
-def _kind(count: int, opened: set[Position], claimed: Sequence[ReviewKind | None]) -> ReviewKind:
-    """How it was made, by what was opened: all of them, some, or none. One that its incident's page shows needs no opening."""
-    if opened and len(opened) >= count:
-        return "individual"
-    if opened:
-        return "sample"
-    return "individual" if count <= 1 and "bulk" not in claimed else "bulk"
+def _count(case: Case, items: Sequence[Position] | None, through: Through) -> int:
+    """How many held decisions are ruled on."""
+    return len(items) if items is not None else case.waiting(through)
+
+
+def _in_groups(case: Case, ruling: RulingData) -> dict[str, int] | None:
+    """By person, how many of the incident's decisions they have ruled on in groups, this time included."""
+    count = _count(case, ruling.items, ruling.through)
+    if ruling.kind == "individual" or not count:
+        return None
+    before = case.incident.in_groups
+    return {**before, **{one: before.get(one, 0) + count for one in ruling.people}}
 
 
 def _reasons(agreeing: Sequence[Vote]) -> str:

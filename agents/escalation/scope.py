@@ -10,7 +10,7 @@ from agents.escalation.declared import BulkLimit
 from agents.escalation.rights import RULES, labels_of
 from agents.escalation.samples import lies_before, sample_of
 from agents.events import Position
-from agents.people_events import ANSWERS, Edit, ReviewData, Through, shown_digest
+from agents.people_events import ANSWERS, Edit, ReviewData, ReviewKind, Through, shown_digest
 
 MOST_WAITING = 50
 """Answers of one person to single decisions of an incident that wait for others to agree."""
@@ -29,6 +29,41 @@ _WORDS = {
 def decisions(case: Case, data: ReviewData | Vote) -> int:
     """How many held decisions an answer is about; never fewer than there are."""
     return len(set(data.items)) if data.items is not None else case.waiting(data.through)
+
+
+def in_groups(case: Case, data: ReviewData | Vote) -> int:
+    """How many the same person has ruled on in groups, which count together with an answer that is to a group, too.
+
+    So several small answers are no way around the bulk limit. One to decisions that were each opened is none of them.
+    """
+    opened = reviewed(case, data.items, data.through, data.opened)
+    if kind_of(decisions(case, data), len(opened), [data.kind]) == "individual":
+        return 0
+    return case.incident.in_groups.get(data.person, 0)
+
+
+def kind_of(count: int, opened: int, claimed: Iterable[ReviewKind | None]) -> ReviewKind:
+    """How an answer to so many was made, by how many were opened: all, some, or none.
+
+    One that its incident's page shows needs no opening.
+
+    >>> kind_of(3, 3, []), kind_of(3, 1, []), kind_of(3, 0, []), kind_of(1, 0, [None]), kind_of(1, 0, ["bulk"])
+    ('individual', 'sample', 'bulk', 'individual', 'bulk')
+    """
+    if opened and opened >= count:
+        return "individual"
+    if opened:
+        return "sample"
+    return "individual" if count <= 1 and "bulk" not in claimed else "bulk"
+
+
+def grouped(count: int, before: int, limit: int) -> str:
+    """In a sentence that several answers to groups are above the limit together.
+
+    >>> grouped(15, 40, 50)
+    "you have ruled 40 of this incident's decisions in groups; with these 15 that is above 50"
+    """
+    return f"you have ruled {before:,} of this incident's decisions in groups; with these {count:,} that is above {limit:,}"
 
 
 def covers_all(case: Case, through: Through) -> bool:
@@ -91,21 +126,27 @@ def out_of_scope(data: ReviewData, case: Case | None, context: Context, at_ms: i
 
 def not_opened(case: Case, data: ReviewData, bulk: BulkLimit) -> str | None:
     """Which decisions of the random sample are still to be opened, where an answer is about more than the bulk limit."""
-    count = decisions(case, data)
-    if data.action not in RULES or count <= bulk.items:
+    count, before = decisions(case, data), in_groups(case, data)
+    if data.action not in RULES or count + before <= bulk.items:
         return None
     wanted = sample_of(case.incident, data.through, bulk.sample, data.items)
     left = [one for one in wanted if one not in set(data.opened)]
     if not left:
         return None
     named = ", ".join(f"{place_of(one)}/{one.offset}" for one in left)
+    if before:
+        told = grouped(count, before, bulk.items)
+        return f"{told}: somebody else must agree, and you open these of a random sample first: {named}"
     return f"this answers {count:,} decisions at once; open these of a random sample first: {named}"
 
 
-def in_scope(items: Iterable[Position] | None, through: Through, opened: Iterable[Position]) -> set[Position]:
-    """Which opened decisions belong to what an answer is about."""
+def reviewed(
+    case: Case, items: Iterable[Position] | None, through: Through, opened: Iterable[Position]
+) -> set[Position]:
+    """Which opened decisions belong to what an answer is about, and had no answer before."""
     among = None if items is None else set(items)
-    return {one for one in opened if (lies_before(one, through) if among is None else one in among)}
+    mine = (one for one in opened if (lies_before(one, through) if among is None else one in among))
+    return {one for one in mine if not _ruled(case, one)}
 
 
 def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
@@ -141,7 +182,7 @@ def _answer(data: ReviewData, case: Case, context: Context) -> str | None:
 
 def _too_many(data: ReviewData, case: Case, bulk: BulkLimit) -> str | None:
     """Answers to single decisions wait for others in an incident's memory, which has an end."""
-    if data.items is None or (data.action == "reject" and decisions(case, data) <= bulk.items):
+    if data.items is None or (data.action == "reject" and decisions(case, data) + in_groups(case, data) <= bulk.items):
         return None
     mine = [one for one in case.votes if one.person == data.person and one.items is not None]
     if (

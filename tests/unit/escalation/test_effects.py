@@ -73,6 +73,33 @@ def test_decisions_that_are_not_held_answer_for_none_that_is() -> None:
     assert (lane.one.held, lane.one.status) == (0, Status.RESOLVED)
 
 
+def test_small_answers_to_groups_are_no_way_around_the_bulk_limit() -> None:
+    lane = Lane(declared(bulk={"items": 50, "sample": 3}))
+    for first in range(0, 60, 20):
+        lane.flags(flag(count=20, first=first))
+    for first in (0, 20):
+        lane.answer("bob", "approve", lane.one, **single(*range(first, first + 20)))
+    assert (lane.one.held, lane.one.in_groups) == (20, {"bob": 40})
+    assert {one.offset for one in lane.one.sample} == set(range(40, 60)), "what is to be opened is among what waits"
+    lane.restart().answer("bob", "approve", lane.one, **single(*range(40, 55)))
+    (refusal,) = lane.refusals
+    assert refusal["reason"] == "not-opened"
+    told = "you have ruled 40 of this incident's decisions in groups; with these 15 that is above 50: "
+    assert refusal["detail"].startswith(
+        f"{told}somebody else must agree, and you open these of a random sample first: "
+    )
+    wanted = [place.rpartition("/")[2] for place in refusal["detail"].rpartition(": ")[2].split(", ")]
+    assert len(wanted) == 3
+    opened = single(*map(int, wanted))["items"]
+    lane.answer("bob", "approve", lane.one, **single(*range(40, 55)), opened=opened)
+    assert (lane.one.agreement.needed, lane.one.agreement.people, len(lane.rulings)) == (2, ("bob",), 2)
+    lane.answer("bob", "approve", lane.one, **single(55))  # one that he looked at counts for itself
+    assert len(lane.rulings) == 3
+    lane.answer("cy", "approve", lane.one, **single(*range(40, 55)))
+    assert (lane.rulings[-1].people, lane.rulings[-1].kind) == (("bob", "cy"), "sample")
+    assert (lane.one.held, lane.one.in_groups) == (4, {"bob": 55, "cy": 15})
+
+
 def test_where_not_all_held_decisions_are_known_single_answers_leave_the_deadline_to_the_rest() -> None:
     lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "withhold"}}, **bulk()))
     lane.flags(flag(count=25))  # a flag names twenty at most

@@ -130,6 +130,37 @@ def test_one_answer_to_many_needs_a_second_person_and_is_called_bulk():
     assert (sampled.ruling.kind, sampled.ruling.opened) == ("sample", 2)
 
 
+def test_several_answers_to_groups_count_together_and_those_to_opened_decisions_do_not():
+    limit = configuration(bulk={"items": 50, "sample": 2}).escalation
+    before = case(incident(in_groups={"ann": 50}))
+    few = {"items": [at(offset) for offset in range(15)]}
+
+    def ruled(person: str, **changes) -> Ruled:
+        found = World(case=before, configuration=configuration(bulk={"items": 5_000})).send(
+            answer(person=person, login="s", **{**few, **changes}), CONSOLE, id=person
+        )
+        assert isinstance(found, Accepted), found
+        return rule(before, found, limit)
+
+    mine = ruled("ann", opened=[at(0), at(1)])
+    assert (mine.ruling, mine.agreement.needed, mine.in_groups) == (None, 2, None)
+    bens = ruled("ben", opened=[at(0), at(1)])
+    assert (bens.ruling.kind, bens.in_groups) == ("sample", {"ann": 50, "ben": 15}), "his first group"
+    one_by_one = ruled("ann", opened=few["items"])
+    assert (one_by_one.ruling.kind, one_by_one.in_groups) == ("individual", None)
+    single = ruled("ann", items=[at(3)])
+    assert (single.ruling.kind, single.in_groups) == ("individual", None)
+    unseen = ruled("ann", items=[at(3)], kind="bulk")
+    assert (unseen.ruling, unseen.agreement.needed) == (None, 2), "one by one, and none of them looked at"
+    assert ruled("ann", action="reject").ruling is None
+
+
+def test_decisions_opened_for_an_earlier_answer_make_the_next_one_no_review():
+    later = case(incident(held=15), covered={PLACE: 60}, answered={PLACE: [70]})
+    earlier = give(later, opened=[at(offset) for offset in (*range(60), 70)])
+    assert (earlier.ruling.kind, earlier.ruling.opened) == ("bulk", 0)
+
+
 def test_a_proposal_needs_one_person_beside_its_author():
     proposal = Proposal(kind="configuration", digest="sha256:" + "3" * 64, author="ann")
     proposed = case(
