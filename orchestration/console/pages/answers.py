@@ -12,6 +12,7 @@ from agents.configuration import Configuration
 from agents.escalation.case import place_of
 from agents.escalation.rights import APPROVERS, concerned, requesters
 from agents.escalation.samples import sample_of
+from agents.escalation.scope import grouped
 from agents.events import Position
 from agents.people_events import IncidentData, Status
 from orchestration.console.pages.asking import chain_of, decision_url, names_of
@@ -56,8 +57,8 @@ def form_of(
         labels=_labels(configuration, incident.model),
         edit=_edit(incident, configuration),
         ask=_ask(incident, configuration),
-        bulk=_bulk(incident, waiting, configuration, opened),
-        quorum=_quorum(incident, waiting, configuration, viewer),
+        bulk=_bulk(incident, waiting, configuration, viewer, opened),
+        quorum=_quorum(incident, _many(incident, waiting, configuration, viewer), configuration, viewer),
     )
 
 
@@ -75,7 +76,7 @@ def form_of_one(
         labels=_labels(configuration, incident.model),
         edit=_edit(incident, configuration),
         ask=_ask(incident, configuration),
-        quorum=_quorum(incident, 1, configuration, viewer),
+        quorum=_quorum(incident, False, configuration, viewer),
     )
 
 
@@ -187,29 +188,46 @@ def _meaning(configuration: Configuration | None, model: str | None, label: str)
 
 
 def _bulk(
-    incident: IncidentData, waiting: int, configuration: Configuration | None, opened: Collection[Position]
+    incident: IncidentData,
+    waiting: int,
+    configuration: Configuration | None,
+    viewer: Viewer,
+    opened: Collection[Position],
 ) -> Bulk | None:
-    if configuration is None or waiting <= configuration.escalation.bulk.items:
+    if configuration is None or not _many(incident, waiting, configuration, viewer):
         return None
     limit = configuration.escalation.bulk
+    together = waiting <= limit.items
     wanted: Sequence[Position] = sample_of(incident, incident.through, limit.sample)
     links = tuple(
         (f"Sample {number}", decision_url(one, incident.incident), one in opened)
         for number, one in enumerate(wanted, 1)
     )
-    return Bulk(limit.items, len(wanted), sum(one in opened for one in wanted), links)
+    said = _capital(grouped(waiting, _in_groups(incident, viewer), limit.items)) + "." if together else ""
+    return Bulk(limit.items, len(wanted), sum(one in opened for one in wanted), links, said)
 
 
-def _quorum(incident: IncidentData, waiting: int, configuration: Configuration | None, viewer: Viewer) -> str:
+def _many(incident: IncidentData, waiting: int, configuration: Configuration | None, viewer: Viewer) -> bool:
+    """Whether this person's answer to all that waits is above the bulk limit, with those to groups before it."""
+    if configuration is None or not waiting:
+        return False
+    return waiting + _in_groups(incident, viewer) > configuration.escalation.bulk.items
+
+
+def _in_groups(incident: IncidentData, viewer: Viewer) -> int:
+    return incident.in_groups.get(viewer.person or "", 0)
+
+
+def _quorum(incident: IncidentData, bulk: bool, configuration: Configuration | None, viewer: Viewer) -> str:
     agreement = incident.agreement
     chain = chain_of(configuration, incident.chain)
-    bulk = configuration is not None and waiting > configuration.escalation.bulk.items
     needed = agreement.needed if agreement is not None else max(chain.quorum.people, 2 if bulk else 1)
     if needed < 2:
         return ""
     role = agreement.role if agreement is not None else chain.quorum.role
     many = NUMBERS.get(needed, count(needed))
-    text = f"{many} people with the role {role} must agree before decisions go out; one who withholds is enough to withhold."
+    withheld = "that holds for withholding, too" if bulk else "one who withholds is enough to withhold"
+    text = f"{many} people with the role {role} must agree before decisions go out; {withheld}."
     if agreement is not None and agreement.people:
         verb = "have" if len(agreement.people) > 1 or agreement.people == (viewer.person,) else "has"
         names = _capital(names_of(configuration, agreement.people, viewer))

@@ -198,6 +198,8 @@ class Bulk:
     """Of the sample, by this person."""
     links: tuple[tuple[str, str, bool], ...]
     """The random sample to open: (words, url, opened)."""
+    said: str = ""
+    """Where only several answers of this person together are so many: in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

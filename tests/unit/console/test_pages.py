@@ -306,6 +306,26 @@ async def test_an_answer_to_many_shows_the_random_sample_and_marks_what_was_open
     assert "waits; you opened it" in again
 
 
+async def test_who_has_answered_groups_of_it_before_is_told_that_they_count_together(
+    console: Served, browsers: dict[str, httpx.AsyncClient], told: Night
+) -> None:
+    known = told.incidents[PROMPTS].model_dump(mode="json", by_alias=True, exclude={"incident", "revision"})
+    sample = [{"topic": told.world.name("decisions"), "partition": 0, "offset": one} for one in range(900, 909)]
+    told.world.incident(PROMPTS, NOW, 1, **{**known, "in_groups": {"wei": 95}, "sample": sample})
+    told.fold()
+    hers = words(read((await get(console, browsers, "ana", f"/incidents/{PROMPTS}")).text))
+    assert "in groups" not in hers
+    assert "Let them go out 9 held decisions" in hers
+    his = words(read((await get(console, browsers, "wei", f"/incidents/{PROMPTS}")).text))
+    assert (
+        "You have ruled 95 of this incident's decisions in groups; with these 9 that is above 100. So one answer to these, "
+        "unless you open each of them, needs a second person, and 5 of a random sample opened. You have opened 0."
+    ) in his
+    assert (
+        "Two people with the role reviewer must agree before decisions go out; that holds for withholding, too." in his
+    )
+
+
 async def test_who_cannot_answer_is_told_why_and_gets_no_form(
     console: Served, browsers: dict[str, httpx.AsyncClient]
 ) -> None:
