@@ -81,8 +81,9 @@ async def apply(settings: Settings, configuration: Configuration, note: str | No
     anomaly_scores.check(configuration, ProfileStore(settings.profiles_url))
     broker = Broker(settings)
     writer = f"{settings.prefix}.operator.config"
-    producer = await broker.producer(writer)  # fences another operator's apply before we look at what is in force
+    producer = None
     try:
+        producer = await broker.producer(writer)  # fences another operator's apply before we look at what is in force
         records = [one for one in await broker.read_all(settings.topic("config")) if one.key == KEY]
         last = records[-1] if records else None
         digest = configuration.digest()

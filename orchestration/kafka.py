@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from agents.errors import Fatal, Fenced, GovernanceError, Misconfigured, OffsetsLost, Poison, Retryable
 from orchestration.settings import MIB, Settings
 
+KNOWN_TRIES = 20
 RETRY_BACKOFF_MS = 3
 # aiokafka waits this long when a transaction's first AddPartitions meets CONCURRENT_TRANSACTIONS; 20 ms is its default,
 # and the marker of the previous transaction is written in 1-3 ms.
@@ -71,6 +72,8 @@ def sort_error(error: BaseException) -> GovernanceError:
         return Misconfigured(
             f"Kafka finds a record too large: {error!r}; raise max.message.bytes as `govern topics plan` says"
         )
+    if isinstance(error, kafka_errors.KafkaConnectionError):
+        return Retryable(f"Kafka does not answer: {error}; does it run, and does GOVERN_BOOTSTRAP_SERVERS name it?")
     if isinstance(error, kafka_errors.KafkaError | OSError | TimeoutError | asyncio.TimeoutError):
         return Retryable(f"Kafka: {error!r}")
     return Fatal(f"a fault of the program: {error!r}")
@@ -167,15 +170,33 @@ class Broker:
             await close(consumer)
 
     async def read_all(self, topic: str, partition: int = 0) -> list[Any]:
-        """Every committed record of a partition up to the last stable offset at the time of the call."""
-        consumer = await self.consumer((topic, partition), from_start=True)
+        """Every committed record of a partition up to the last stable offset at the time of the call.
+
+        Raises Retryable where Kafka does not answer, or there is no such topic: the client would ask for it for 40 s, and
+        write a line about each of thousands of tries.
+        """
+        consumer = None
         try:
+            consumer = await self.consumer(from_start=True)
+            await _known(consumer, topic)
             place = TopicPartition(topic, partition)
+            consumer.assign([place])
             start = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
             return await read_range(consumer, place, start, end)
+        except (kafka_errors.KafkaError, OSError) as error:
+            raise sort_error(error) from error
         finally:
             await close(consumer)
+
+
+async def _known(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Raise Retryable where the brokers know no such topic; a new one is not known to each of them at once."""
+    for _ in range(KNOWN_TRIES):
+        if topic in await consumer.topics():
+            return
+        await asyncio.sleep(0.1)
+    raise Retryable(f"there is no topic {topic}, or no right to see it; `govern up` or `govern topics create` makes it")
 
 
 async def read_range(consumer: AIOKafkaConsumer, place: TopicPartition, start: int, end: int) -> list[Any]:

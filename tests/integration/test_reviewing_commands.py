@@ -205,3 +205,21 @@ async def test_a_reviewer_works_from_the_command_line(
     finally:
         clock.cancel()
         await asyncio.gather(clock, return_exceptions=True)
+
+
+@pytest.mark.parametrize("arguments", ["config history", "config proposals", "notify list", "signals list", "stats"])
+async def test_a_command_before_the_first_start_says_what_is_missing_in_a_line(
+    arguments: str, broker: LocalKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOVERN_PREFIX", prefix)
+    monkeypatch.setenv("GOVERN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("GOVERN_BOOTSTRAP_SERVERS", str(broker.bootstrap_servers))
+    done = await govern(*arguments.split())
+    assert done.returncode == 1
+    assert f"there is no topic {prefix}." in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    monkeypatch.setenv("GOVERN_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    away = await govern(*arguments.split())
+    assert away.returncode == 1
+    assert "GOVERN_BOOTSTRAP_SERVERS" in away.stderr
+    assert "Traceback" not in away.stderr
