@@ -101,7 +101,7 @@ class Caught:
     """How many of these were affected; 0: the alarm came before there was a cause."""
     seconds: float = 0.0
     words: SignalData | None = None
-    """The alarm as it was told best: by the first signal that says where the decisions in question gather, if one does."""
+    """The alarm as it was told best: by the last signal that says where the decisions in question gather, if one does."""
 
 
 def raised(signals: Iterable[Standing], observations: Iterable[Record]) -> list[Raised]:
@@ -250,7 +250,7 @@ def _caught(cause: Cause, made: Sequence[Made], raised: Sequence[Raised]) -> Cau
     alarm = about[0]
     since = [one for one in ours[ours.index(first) :] if _counted(one, alarm)]
     affected = sum(cause.affects(one.call) for one in since)
-    words = next((one.data for one in about if "mostly where" in (one.data.text or "")), alarm.data)
+    words = next((one.data for one in reversed(about) if "mostly where" in (one.data.text or "")), alarm.data)
     return Caught(cause, alarm, len(since), affected, (alarm.at_ms - first.at_ms) / 1000, words)
 
 

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
@@ -30,6 +31,8 @@ from orchestration.kafka import Broker, close
 from orchestration.settings import Settings
 
 PATIENCE_S = 30.0
+RULED_S = 1.0
+"""After so long without a ruling, a second person is wanted."""
 QUIET_S = 0.8
 """After so long without another, all decisions that a ruling decides have ended."""
 LENDING, FAIRNESS = "lending/approved-though-late", "fairness/hold-declines"
@@ -37,6 +40,16 @@ PAY_SLIP, PAY_SLIPS = "a pay slip explains the delay", "the pay slips are there"
 UNFAIR = "the new version treats the youngest worse: loan officers decide"
 OPENED = 3
 """Held decisions that somebody opens before answering for all."""
+
+
+@dataclass
+class Person:
+    """Somebody at a browser."""
+
+    name: str
+    visitor: Visitor
+    press: Callable[[], str]
+    """Gives the answer; returns what the console says to that."""
 
 
 @dataclass
@@ -100,17 +113,22 @@ async def _answer(settings: Settings, url: str, passwords: Mapping[str, str], to
             with Visitor(url) as mei:
                 await asyncio.to_thread(mei.sign_in, "mei", passwords["mei"])
                 told("Mei Chen opens one decision and lets it go out")
-                answers.append(await outside.ended("Mei Chen", lending, [mei], PAY_SLIP, lambda: _one(mei, lending)))
+                answers.append(
+                    await outside.ended(lending, PAY_SLIP, [Person("Mei Chen", mei, lambda: _one(mei, lending))])
+                )
                 told("Mei Chen opens some more and lets all of them go out")
-                press = _all([mei], lending, "approve", PAY_SLIPS)
-                answers.append(await outside.ended("Mei Chen", lending, [mei], PAY_SLIPS, press))
+                press = partial(_all, mei, lending, "approve", PAY_SLIPS)
+                answers.append(await outside.ended(lending, PAY_SLIPS, [Person("Mei Chen", mei, press)]))
         if fairness is not None:
             with Visitor(url) as ann, Visitor(url) as ben:
                 await asyncio.to_thread(ann.sign_in, "ann", passwords["ann"])
                 await asyncio.to_thread(ben.sign_in, "ben", passwords["ben"])
                 told("Ann Lee and Ben Ortiz withhold the declines of the fine-tuned version")
-                press = _all([ann, ben], fairness, "reject", UNFAIR)
-                answers.append(await outside.ended("Ann Lee and Ben Ortiz", fairness, [ann, ben], UNFAIR, press))
+                both = [
+                    Person(name, one, partial(_all, one, fairness, "reject", UNFAIR))
+                    for name, one in (("Ann Lee", ann), ("Ben Ortiz", ben))
+                ]
+                answers.append(await outside.ended(fairness, UNFAIR, both))
         await outside.drain(0.3)
         return Seen(list(outside.incidents.values()), outside.triage, answers, outside.resolutions)
 
@@ -124,19 +142,13 @@ def _one(visitor: Visitor, incident: IncidentData) -> str:
     return _press(visitor, visitor.get(decision[0]), "approve", PAY_SLIP)
 
 
-def _all(visitors: Sequence[Visitor], incident: IncidentData, action: str, reason: str) -> Callable[[], str]:
-    """Each opens some decisions, and those of the random sample that the page asks for, and answers for all of them."""
-
-    def press() -> str:
-        said, path = "", f"/incidents/{incident.incident}"
-        for visitor in visitors:
-            page = visitor.get(path)
-            for url in _sample(page) or _decisions(page)[:OPENED]:
-                visitor.get(url)
-            said = _press(visitor, visitor.get(path), action, reason)
-        return said
-
-    return press
+def _all(visitor: Visitor, incident: IncidentData, action: str, reason: str) -> str:
+    """Open some decisions, or those of the random sample that the page asks for, and answer for all of them."""
+    path = f"/incidents/{incident.incident}"
+    page = visitor.get(path)
+    for url in _sample(page) or _decisions(page)[:OPENED]:
+        visitor.get(url)
+    return _press(visitor, visitor.get(path), action, reason)
 
 
 def _sample(page: Page) -> list[str]:
@@ -193,24 +205,41 @@ class Outside:
             await self.drain(0.2)
         return None
 
-    async def ended(
-        self, who: str, incident: IncidentData, visitors: Sequence[Visitor], why: str, press: Callable[[], str]
-    ) -> Answered:
-        """Answer, and wait until all that the ruling decides has ended."""
-        before = len(self.rulings)
-        said = await asyncio.to_thread(press)
-        sent_ms = max(one.sent_ms for one in visitors)
+    async def ended(self, incident: IncidentData, why: str, people: Sequence[Person]) -> Answered:
+        """Let people answer, one after the other until there is a ruling, and wait until all that it decides has ended."""
+        before, names, said, sent_ms = len(self.rulings), list[str](), "", 0.0
+        for person in people:
+            try:
+                said = await asyncio.to_thread(person.press)
+            except Retryable:
+                if not names:
+                    raise
+                break  # it was ruled in the meantime: few were held, and no second person is wanted
+            names.append(person.name)
+            sent_ms = person.visitor.sent_ms
+            if await self._ruled(incident, before, RULED_S):
+                break
         until, quiet, last = time.monotonic() + PATIENCE_S, 0.0, -1
         while time.monotonic() < until:
             await self.drain(0.1)
-            new = [(name, one) for name, one in self.rulings[before:] if one.incident == incident.incident]
+            new = self._rulings_of(incident, before)
             ended = self.ended_ms.get(new[-1][0], []) if new else []
             quiet, last = (quiet + 0.1 if ended and len(ended) == last else 0.0), len(ended)
             if quiet > QUIET_S:
-                return Answered(who, incident, why, new[-1][1], (max(ended) - sent_ms) / 1000, len(ended))
+                took = (max(ended) - sent_ms) / 1000
+                return Answered(" and ".join(names), incident, why, new[-1][1], took, len(ended))
         raise Retryable(
             f"the answer to {incident.incident} ended no wait within {PATIENCE_S:.0f} s; the page said: {said[:300]}"
         )
+
+    async def _ruled(self, incident: IncidentData, before: int, within_s: float) -> bool:
+        until = time.monotonic() + within_s
+        while not self._rulings_of(incident, before) and time.monotonic() < until:
+            await self.drain(0.1)
+        return bool(self._rulings_of(incident, before))
+
+    def _rulings_of(self, incident: IncidentData, before: int) -> list[tuple[str, RulingData]]:
+        return [(name, one) for name, one in self.rulings[before:] if one.incident == incident.incident]
 
     async def drain(self, within_s: float) -> None:
         """Take what has come, until nothing came for so long."""
