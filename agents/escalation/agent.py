@@ -5,7 +5,7 @@
     state.py      all of it, in parts of a snapshot              routing.py    which team, which chain, which hours
     desk.py       records, revisions and messages, numbered      timing.py     steps, deadlines, silences by the clock
     folding.py    flags, signals, dead channels                  answering.py  reviews, by answers.py and quorum.py
-    triaging.py   summaries, and what they may not do
+    triaging.py   summaries, and what they may not do          digesting.py  the week of each model, in weeks.py's weeks
 
 Promise: the same inputs in the same steps give the same bytes, wherever the lane was restarted in between.
 """
@@ -24,6 +24,8 @@ from agents.configuration import Configuration
 from agents.errors import Poison
 from agents.escalation import answering, folding, timing, triaging
 from agents.escalation.desk import Desk, Heard, stretches
+from agents.escalation.digesting import Digests
+from agents.escalation.messages import figures
 from agents.escalation.routing import Desks
 from agents.escalation.state import State
 from agents.events import ALL_VERSIONS, Flag, Signal
@@ -60,6 +62,7 @@ class EscalationAgent:
         """`topic` and `partition` name the lane's main input."""
         self.prefix = prefix
         self.desk = Desk(prefix, f"{prefix}.escalation.{topic}.{partition}", Desks(configuration))
+        self.digests = Digests(self.desk)
         self.refused: list[Poison] = []
 
     @property
@@ -71,6 +74,7 @@ class EscalationAgent:
         """Go by another configuration from now on: chains, deadlines and hours of open incidents included."""
         before, desk = self.desk.desks, self.desk
         desk.desks = Desks(configuration)
+        self.digests.switch()
         for live in desk.state.live.values():
             if not live.open:
                 continue
@@ -137,6 +141,13 @@ class EscalationAgent:
 
     def _due(self, until_ms: int) -> None:
         """Do what is due by then, in order of its time."""
+        digest = self.digests.due(until_ms)
+        if digest is not None:
+            self._steps(digest[0])
+            self.digests.tell(*digest)
+        self._steps(until_ms)
+
+    def _steps(self, until_ms: int) -> None:
         while (due := self.desk.next_due(until_ms)) is not None:
             self._fire(due[2], due[3], due[0])
 
@@ -201,7 +212,7 @@ class EscalationAgent:
                 "group": data.group,
             }
         )
-        yield folding.key_of_signal(data), Heard(source, data.status in folding.LOUD)
+        yield folding.key_of_signal(data), Heard(source, data.status in folding.LOUD, figures(data))
 
     def _refuse(self, record: Record, error: Exception) -> None:
         text = f"{error.error_count()} of its fields" if isinstance(error, ValidationError) else str(error)[:200]
@@ -214,5 +225,6 @@ class EscalationAgent:
     ) -> None:
         """Go on from a snapshot; the agenda follows from the state."""
         self.desk.restore(State.restored(now_ms, sequence, head, parts))
+        self.digests.switch()
         for live in self.desk.state.live.values():
             timing.plan(self.desk, live)

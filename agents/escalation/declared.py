@@ -190,6 +190,20 @@ class BulkLimit(Strict):
     """How many of a random sample must have been opened."""
 
 
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Digest(Strict):
+    """When each model's week is told on one page to the team that a route with the cause `digest`, or its model, names."""
+
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+    """The week told of is the one from Monday to Sunday that ended before."""
+    at: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "08:00"
+    """Wall-clock time in `zone`."""
+    zone: Zone = "UTC"
+    """Also where weeks begin and end."""
+
+
 class Escalation(Strict):
     """All that is declared of people. Empty: incidents are made and shown, nobody is told, nobody can answer."""
 
@@ -213,6 +227,8 @@ class Escalation(Strict):
     """An alarm or warning that a monitor took back this long ago resolves its incident by itself; 0: never."""
     second_person: tuple[Literal["configuration", "safeguard", "access"], ...] = ()
     """Changes that need a second person's approval: so far the configuration's."""
+    digest: Digest | None = None
+    """A message a model and week. Not declared: none is sent, and the pages are there all the same."""
 
     def loose_ends(self, calendars: Collection[str]) -> list[tuple[Path, str]]:
         """Names that lead nowhere: (path, what is wrong)."""

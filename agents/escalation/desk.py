@@ -49,6 +49,8 @@ class Heard:
     source: Source
     loud: bool
     """A warning or an alarm."""
+    figures: str = ""
+    """What it measured, as a message says it."""
 
 
 @dataclass
@@ -145,7 +147,9 @@ class Desk:
 
     def _send(self, live: Live, kind: str, told: Told, why: Sequence[str]) -> None:
         data, numbers = live.data, dict[str, int]()
-        body = messages.lines(kind, data, self.chain(live), self.desks.zone(data.team), self.now_ms, why)
+        zone, figures = self.desks.zone(data.team), self._figures(live)
+        title = messages.headline(kind, data, zone, self.now_ms, figures)
+        body = messages.lines(kind, data, self.chain(live), zone, self.now_ms, why, figures)
         for channel, people in told.sent():
             number = numbers.get(channel, 0)
             numbers[channel] = number + 1
@@ -158,17 +162,26 @@ class Desk:
                     "to": people,
                     "team": data.team,
                     "severity": data.severity,
-                    "title": messages.headline(kind, data),
+                    "title": title,
                     "lines": body,
                     "deadline_ms": data.deadline_ms if live.open else None,
                     "path": f"/incidents/{data.incident}",
                     "dedup": f"{self.prefix}/{data.incident}",
                 }
             )
-            event = Notification(id=name, source=f"/{self.prefix}/escalation", correlationid=data.incident, data=note)
-            self.notifications.append((name.encode(), self._bytes(event), ()))
+            self.notify(name, note)
             reached = live.reached.setdefault(channel, [])
             reached += [one for one in people if one not in reached]
+
+    def notify(self, name: str, note: NotificationData) -> None:
+        """A message to be sent; `name` is its id, the same whenever this step is decided again."""
+        event = Notification(id=name, source=f"/{self.prefix}/escalation", correlationid=note.incident, data=note)
+        self.notifications.append((name.encode(), self._bytes(event), ()))
+
+    def _figures(self, live: Live) -> str:
+        """What the monitor measured whose alarm an open incident is about."""
+        heard = (self.signals[key] for key in live.monitors if live.open and key in self.signals)
+        return next((one.figures for one in heard if one.loud), "")
 
     def rule(self, live: Live, ruling: RulingData) -> None:
         """A ruling on an incident's decisions; `live` knows then what it covers."""

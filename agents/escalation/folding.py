@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from agents.escalation import messages, timing
+from agents.escalation import digesting, messages, timing
 from agents.escalation.desk import Desk, Heard
 from agents.escalation.grouping import Cause, group_of, incident_id, parse
 from agents.escalation.incidents import MOST_KEYS, MOST_KIN, Live, rank
@@ -37,6 +37,7 @@ def flag(desk: Desk, event: Flag, at_ms: int) -> None:
         desk.state.bury(_channel(event), live.data.incident)
     if cause.cause.startswith(("channel/", "contact/")):
         _lost(desk, live, event, only_these=cause.cause.startswith("contact/"))
+        digesting.elsewhere(desk, data.labels.get("incident"), _channel(event))
     timing.plan(desk, live)
 
 

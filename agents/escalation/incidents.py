@@ -269,6 +269,27 @@ class Closed:
     resolved_ms: int
     resolution: str | None = None
     by: str | None = None
+    model: str | None = None
+    opened_ms: int = 0
+    severity: str = ""
+    told: bool = True
+    """Whether it spoke for itself; False where a wider one stood for it to its end."""
+
+    @classmethod
+    def of(cls, live: Live) -> Closed:
+        """What stays of one that was resolved."""
+        data = live.data
+        return cls(
+            live.number,
+            data.group,
+            data.resolved_ms or 0,
+            data.resolution.value if data.resolution else None,
+            data.by,
+            data.model,
+            data.opened_ms,
+            data.severity.value,
+            data.inhibited_by is None,
+        )
 
     def ended(self) -> Ended:
         """As a late answer meets it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,15 @@ def matches(matchers: Matchers, data: IncidentData) -> bool:
     return bool(wanted) and all(value in found[name] for name, value in wanted.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """The last week of a model that was told of."""
+
+    week: str
+    by: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Channel → the people told by it; none where its own place was."""
+
+
 @dataclass
 class State:
     """What is known between two records."""
@@ -84,6 +93,8 @@ class State:
     """Evidence topic → the next `govern-seq`."""
     load: Counter[str] = field(default_factory=Counter)
     """Person → open incidents that are with them."""
+    digests: dict[str, Digested] = field(default_factory=dict)
+    """Model → the last week that was told of."""
     swept_ms: int = 0
     """When what is old was forgotten last."""
     touched: set[str] = field(default_factory=set)
@@ -148,8 +159,7 @@ class State:
         for name, live in list(self.live.items()):
             ended = live.data.resolved_ms
             if not live.open and ended is not None and now - ended > WHOLE_MS:
-                resolution = live.data.resolution.value if live.data.resolution else None
-                self.closed[name] = Closed(live.number, live.data.group, ended, resolution, live.data.by)
+                self.closed[name] = Closed.of(live)
                 self.closings.add(ended // DAY_MS)
                 self.touched.add(name)
                 del self.live[name]
@@ -190,6 +200,7 @@ class State:
             },
             "dead": dict(self.dead),
             "dead_ms": dict(self.dead_ms),
+            "digests": {model: [one.week, dict(one.by)] for model, one in self.digests.items()},
             "opened": self.opened,
             "swept_ms": self.swept_ms,
         }
@@ -205,11 +216,7 @@ class State:
         for bucket, plain in sorted(inside.items()):
             self._cut(f"incidents/{bucket}", plain, changed, removed)
         for day in sorted(self.closings):
-            of_day = {
-                name: [one.number, one.group, one.resolved_ms, one.resolution, one.by]
-                for name, one in self.closed.items()
-                if one.resolved_ms // DAY_MS == day
-            }
+            of_day = {name: list(astuple(one)) for name, one in self.closed.items() if one.resolved_ms // DAY_MS == day}
             self._cut(f"closed/{day}", of_day, changed, removed)
         for day in sorted(self.days):
             self._cut(
@@ -240,6 +247,7 @@ class State:
             state.overrides[team] = [OverrideData.model_validate(one) for one in those]
         state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
         state.dead_ms = dict(head.get("dead_ms", {}))
+        state.digests = {model: Digested(*one) for model, one in head.get("digests", {}).items()}
         state.swept_ms = head.get("swept_ms", 0)
         for part, content in state.slices.joined(parts):
             kind = part.partition("/")[0]

@@ -100,6 +100,38 @@ def again(desks: Desks, people: Iterable[str], rooms: bool, case: Situation) -> 
     return told
 
 
+def gently(
+    desks: Desks, team: str | None, without: Collection[str], people: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Channel → people (none: its own place), for what wakes nobody: whoever hears of it does so once.
+
+    The team's first channel that takes it, else each member by the first that reaches them; `people`: only these. Never a
+    pager, a channel that is for what is worse (`least`), or one of `without`.
+    """
+    channels, declared = desks.declared.channels, desks.declared.teams.get(team or "")
+    calm = [
+        name
+        for name, one in channels.items()
+        if one.kind != "pagerduty" and one.least is Severity.INFO and name not in without
+    ]
+    rooms = declared.channels if declared is not None and not people else ()
+    room = next((name for name in rooms if name in calm and _has_place(channels[name])), None)
+    if room is not None:
+        return {room: []}
+    found: dict[str, list[str]] = {}
+    for person in people or (declared.members if declared is not None else ()):
+        way = next((name for name in calm if _reaches(desks, name, person)), None)
+        if way is not None:
+            found.setdefault(way, []).append(person)
+    return found
+
+
+def _has_place(channel: Channel) -> bool:
+    """Whether it can tell a whole team: a mail needs a list, Slack's bot a channel."""
+    hook = channel.kind in ("teams", "webhook") or (channel.kind == "slack" and channel.secret is None)
+    return hook or channel.to is not None
+
+
 def _on_call(desks: Desks, team: str | None, case: Situation, told: Told) -> None:
     """The person on duty, or whoever comes after where that one has too much; all members where nobody is on call."""
     declared = desks.declared.teams.get(team or "")
