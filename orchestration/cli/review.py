@@ -15,6 +15,7 @@ from rich.table import Table
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.escalation.samples import sample_of
+from agents.escalation.scope import grouped
 from agents.events import Position
 from agents.people_events import Edit
 from orchestration.cli import answering, reading
@@ -252,9 +253,14 @@ def _answer(chosen: Chosen, said: Said, more: dict[str, Any]) -> None:
     found, configuration = incident(database, chosen.name), reading.in_force(database)
     items = [answering.place(text) for text in chosen.item or ()]
     covered = _covered(database, found, items)
+    before = found.data.in_groups.get(who, 0)
     began, out = time.monotonic(), reading.screen() if not said.as_json else Console(stderr=True, highlight=False)
     out.print(headline(found.line, reading.now_ms()))
-    wanted = _to_open(database, found, configuration, covered, items, _how_many(chosen, said))
+    limit = configuration.escalation.bulk.items
+    if before and covered <= limit < covered + before:
+        told = grouped(covered, before, limit)
+        out.print(f"{told}: unless you open each of them, a second person must agree and a random sample be opened")
+    wanted = _to_open(database, found, configuration, covered + before, items, _how_many(chosen, said))
     opened = _fetched(settings, database, found, who, wanted) if wanted else []
     for one in opened:
         print_opened(out, one)
@@ -309,14 +315,15 @@ def _to_open(
     database: Database,
     found: Incident,
     configuration: Configuration,
-    covered: int,
+    together: int,
     items: Sequence[Position],
     count: int | None,
 ) -> list[Position]:
+    """`together`: how many the answer is about, with those that the person has ruled on in groups before."""
     bulk = configuration.escalation.bulk
     if count is None:
-        count = bulk.sample if covered > bulk.items else 1
-    if not covered or not count:
+        count = bulk.sample if together > bulk.items else 1
+    if found.data.proposal is not None or not count:
         return []
     if items:
         return list(sample_of(found.data, found.data.through, count, items))

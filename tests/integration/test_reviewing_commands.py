@@ -151,10 +151,19 @@ async def test_a_reviewer_works_from_the_command_line(
             assert unseen.returncode == 1
             assert "refused (not-opened)" in unseen.stderr
 
-            first = await govern("review", "approve", name, "-r", "looked", "--person", "ann", "-y", "--open", "2")
+            group = [word for place in places[2:8] for word in ("--item", place)]
+            (six,) = await objects("review", "approve", name, *group, "--reason", "alike", "--person", "bob", "--yes")
+            assert (six["outcome"], six["ruling"]["kind"]) == ("effective", "bulk")
+            together = await govern("review", "approve", name, "-r", "all fine", "--person", "bob", "-y")
+            assert together.returncode == 1
+            told = "you have ruled 6 of this incident's decisions in groups; with these 6 that is above 10:"
+            assert f"{told} unless you open each of them" in " ".join(together.stdout.split()), "before it is sent"
+            assert f"refused (not-opened): {told} somebody else must agree" in " ".join(together.stderr.split())
+
+            first = await govern("review", "approve", name, "-r", "looked", "--person", "bob", "-y", "--open", "2")
             assert first.returncode == 0, first.stderr
             assert "1 more person" in first.stdout
-            second = await govern("review", "approve", name, "-r", "looked", "--person", "bob", "-y", "--open", "2")
+            second = await govern("review", "approve", name, "-r", "looked", "--person", "ann", "-y", "--open", "2")
             assert second.returncode == 0, second.stderr
 
             async def out() -> bool:
@@ -171,7 +180,7 @@ async def test_a_reviewer_works_from_the_command_line(
             (shown_now,) = await objects("incidents", "show", name)
             assert shown_now["held_by_resolution"] == {"approved": 12, "rejected": 2}
             assert [one["refused"] for one in shown_now["answers"]] == [
-                None, "already-ruled", None, "not-opened", None, None,
+                None, "already-ruled", None, "not-opened", None, "not-opened", None, None,
             ]  # fmt: skip
 
             muted = await govern(
@@ -199,8 +208,8 @@ async def test_a_reviewer_works_from_the_command_line(
             assert await objects("silence", "list") == []
 
             (figures,) = await objects("stats")
-            assert figures["rulings"] == {"approved": 1, "rejected": 1}
-            assert figures["refusals"] == {"already-ruled": 1, "not-opened": 1}
+            assert figures["rulings"] == {"approved": 2, "rejected": 1}
+            assert figures["refusals"] == {"already-ruled": 1, "not-opened": 2}
             assert figures["acknowledge"]["n"] == 1
     finally:
         clock.cancel()
