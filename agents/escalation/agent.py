@@ -96,6 +96,8 @@ class EscalationAgent:
         the answers that were given meanwhile.
         """
         desk, behind = self.desk, len(step.ticks) > CATCHING_UP
+        if behind and desk.state.behind_ms is None:
+            desk.state.behind_ms = desk.now_ms
         for record in step.signals:
             self._note(record)
             self._signal(record)
@@ -106,11 +108,15 @@ class EscalationAgent:
             self._pass(record, behind=behind)
             self._overdue(record)
             answering.review(desk, record)
+        ends_ms = max((record.timestamp for record in step.ticks), default=desk.now_ms)
         for record in step.flags:
             self._pass(record, behind=behind)
-            self._flag(record)
+            # Ticks are a second apart: a step that ends long after the flag was read then, and no sooner.
+            self._flag(record, ends_ms if ends_ms - desk.now_ms > CATCHING_UP * 1000 else desk.now_ms)
         for record in step.ticks:
             self._note(record)
+        if desk.state.behind_ms is not None:
+            self._caught_up(desk.state.behind_ms, behind=behind)
         heard = [*step.reviews, *step.flags, *step.ticks]
         if heard and not behind:
             self._due(max(record.timestamp for record in heard))
@@ -162,15 +168,25 @@ class EscalationAgent:
                 timing.deadline(desk, live, until)
                 timing.plan(desk, live)
 
+    def _caught_up(self, since_ms: int, *, behind: bool) -> None:
+        """What was flagged in a downtime waits from its end on: before, nobody was told of it."""
+        desk = self.desk
+        for live in desk.state.live.values():
+            if live.open and live.begin_anew(since_ms, desk.now_ms):
+                folding.waits(desk, live)
+                live.dirty = True
+                timing.plan(desk, live)
+        desk.state.behind_ms = since_ms if behind else None
+
     def _fire(self, name: str, what: str, due_ms: int) -> None:
         live = self.desk.state.find(name)
         if live is not None:
             timing.fire(self.desk, live, what, due_ms)
             timing.plan(self.desk, live)
 
-    def _flag(self, record: Record) -> None:
+    def _flag(self, record: Record, read_ms: int) -> None:
         try:
-            folding.flag(self.desk, Flag.model_validate_json(record.value or b""), record.timestamp)
+            folding.flag(self.desk, Flag.model_validate_json(record.value or b""), record.timestamp, read_ms)
         except ValueError as error:
             self._refuse(record, error)
 

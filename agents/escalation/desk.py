@@ -13,7 +13,7 @@ from typing import Any
 from agents.escalation import messages
 from agents.escalation.declared import Chain
 from agents.escalation.grouping import speaks_for
-from agents.escalation.incidents import Live
+from agents.escalation.incidents import Live, rank
 from agents.escalation.routing import Desks
 from agents.escalation.state import State
 from agents.escalation.telling import ROOMS, Situation, Told, again
@@ -253,16 +253,20 @@ class Desk:
 
     def wider(self, live: Live) -> Live | None:
         """An open incident that stands for this one: the widest, then the oldest."""
-        names = self.kin.get((live.data.cause, live.data.model), {})
-        found = [one for name in names if _stands_for(one := self.state.live[name], live)]
+        found = [one for one in self._kin(live) if _stands_for(one, live)]
         return min(found, key=lambda one: (one.data.inhibited_by is not None, one.number), default=None)
 
     def narrower(self, live: Live) -> list[Live]:
         """Open incidents that this one stands for, the oldest first."""
-        names = self.kin.get((live.data.cause, live.data.model), {})
-        return sorted(
-            (one for name in names if _stands_for(live, one := self.state.live[name])), key=lambda one: one.number
-        )
+        return sorted((one for one in self._kin(live) if _stands_for(live, one)), key=lambda one: one.number)
+
+    def inhibited(self, live: Live) -> list[Live]:
+        """Open incidents of which nobody is told because of this one, the oldest first."""
+        found = (one for one in self._kin(live) if one.data.inhibited_by == live.data.incident)
+        return sorted(found, key=lambda one: one.number)
+
+    def _kin(self, live: Live) -> list[Live]:
+        return [self.state.live[name] for name in self.kin.get((live.data.cause, live.data.model), {})]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -319,7 +323,9 @@ class Desk:
 
 
 def _stands_for(wide: Live, narrow: Live) -> bool:
-    """Of one group the older one stands for those that were opened because it took no more keys."""
+    """Of one group the older one stands for those that were opened because it took no more keys; none for a worse one."""
+    if rank(narrow.flagged) > rank(wide.flagged):
+        return False
     if wide.data.group == narrow.data.group:
         return wide.open and wide.number < narrow.number
     return wide.open and speaks_for(wide.data, narrow.data)

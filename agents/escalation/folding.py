@@ -22,17 +22,20 @@ from agents.policy.flags import dedup_key
 LOUD = (SignalStatus.WARN, SignalStatus.ALARM)
 
 
-def flag(desk: Desk, event: Flag, at_ms: int) -> None:
-    """Count a flag in its incident, or open one. `at_ms`: the broker's time of the flag. Raises ValueError: no dedup_key."""
+def flag(desk: Desk, event: Flag, at_ms: int, read_ms: int) -> None:
+    """Count a flag in its incident, or open one. Raises ValueError: no dedup_key.
+
+    `at_ms`: the broker's time of the flag; `read_ms`: when it was read, from when what it holds waits.
+    """
     data, cause = event.data, parse(event.data.dedup_key)
     group, live = _place(desk, cause, data.dedup_key)
     if cause.cause.startswith("channel/"):
         # Before anybody is told of it: not by this one.
         desk.state.bury(_channel(event), desk.state.dead.get(_channel(event), ""))
     if live is None:
-        live = _open(desk, event, cause, group, at_ms)
+        live = _open(desk, event, cause, group, at_ms, read_ms)
     else:
-        _grow(desk, live, event, cause, at_ms)
+        _grow(desk, live, event, cause, at_ms, read_ms)
     if cause.cause.startswith("channel/"):
         desk.state.bury(_channel(event), live.data.incident)
     if cause.cause.startswith(("channel/", "contact/")):
@@ -58,7 +61,7 @@ def _place(desk: Desk, cause: Cause, key: str) -> tuple[str, Live | None]:
     return group, live if live is not None and len(live.data.keys) < MOST_KEYS else None
 
 
-def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live:
+def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int, read_ms: int) -> Live:
     data, group_by = event.data, desk.desks.declared.group_by
     own = group_of(cause, group_by)
     routed = route(desk.desks, cause.cause, cause.model, data.team, data.severity, data.labels, desk.now_ms)
@@ -93,7 +96,7 @@ def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int) -> Live
     )
     live = Live(began, desk.state.opened, data.severity, desk.now_ms, left=tuple(range(len(chain.steps))))
     desk.state.add(live)
-    _count(desk, live, event, at_ms)
+    _count(desk, live, event, at_ms, read_ms)
     desk.state.update(live, title=messages.title(live.data))
     desk.index(live)
     begin(desk, live, messages.counted(data.count, "decision") if data.effect else "", at_ms)
@@ -129,10 +132,10 @@ def begin(desk: Desk, live: Live, said: str, at_ms: int) -> None:
     )
 
 
-def _grow(desk: Desk, live: Live, event: Flag, cause: Cause, at_ms: int) -> None:
+def _grow(desk: Desk, live: Live, event: Flag, cause: Cause, at_ms: int, read_ms: int) -> None:
     """Count; write at once what people act on, the rest once in a while."""
     shown, before, waited = live.shown[-1].digest, live.data, live.data.held
-    _count(desk, live, event, at_ms)
+    _count(desk, live, event, at_ms, read_ms)
     data = live.data
     if rank(event.data.severity) > rank(live.flagged):
         live.flagged = event.data.severity
@@ -185,6 +188,7 @@ def adopt(desk: Desk, live: Live) -> None:
     live.base_ms, live.left = desk.now_ms, tuple(range(len(desk.desks.chain(routed.chain).steps)))
     desk.state.update(live, team=routed.team, chain=routed.chain)
     due_by(desk, live)
+    timing.muted(desk, live)  # a silence of the team that had it is none of the new one's
     desk.write(live, "escalated", said=f"now with {routed.team}")
 
 
@@ -209,7 +213,7 @@ def _reroute(desk: Desk, live: Live, routed: Routed) -> None:
     due_by(desk, live)
 
 
-def _count(desk: Desk, live: Live, event: Flag, at_ms: int) -> None:
+def _count(desk: Desk, live: Live, event: Flag, at_ms: int, read_ms: int) -> None:
     """Counts, times, keys, sample and `through`; without effect: it was no decision that is flagged."""
     data, told = event.data, live.data
     fields: dict[str, object] = {
@@ -229,7 +233,7 @@ def _count(desk: Desk, live: Live, event: Flag, at_ms: int) -> None:
         places = [Position(topic=data.topic, partition=data.partition, offset=one) for one in data.sample[:20]]
         fields["sample"] = gather(told.incident, told.sample, places)
         if data.effect is Effect.HOLD and gated(desk, data):
-            live.hold(place, end, data.count, desk.now_ms, data.sample)
+            live.hold(place, end, data.count, read_ms, data.sample)
     desk.state.update(live, **fields)
     waits(desk, live)
     if event.source.endswith("/monitor") and data.dedup_key not in live.monitors:

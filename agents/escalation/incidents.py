@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from agents.escalation.case import Case, Ended, Vote, place_of
@@ -65,7 +65,7 @@ class Mark:
     held: int
     """Since the incident began, in this partition."""
     ms: int
-    """When the flag came: the clock of what came after the mark before starts here."""
+    """When the flag was read: the clock of what came after the mark before starts here."""
 
 
 @dataclass(slots=True)
@@ -166,6 +166,16 @@ class Live:
         if len(set(sample)) < count or len(known) > MOST_KNOWN:
             self.vague[place] = max([end, self.vague.get(place, 0), *(one + 1 for one in known[MOST_KNOWN:])])
         self.known[place] = known[:MOST_KNOWN]
+
+    def begin_anew(self, since_ms: int, now_ms: int) -> bool:
+        """Let what was flagged after a moment wait from now on; whether that changes anything."""
+        changed = False
+        for place, marks in self.marks.items():
+            late = [mark for mark in marks if since_ms < mark.ms < now_ms]
+            if late:
+                changed = True
+                self.marks[place] = [replace(mark, ms=now_ms) if mark in late else mark for mark in marks]
+        return changed
 
     def holds(self, position: Position) -> bool:
         """Whether a decision is one of the held ones that nobody ruled on as a whole, as far as this is known."""

@@ -97,6 +97,8 @@ class State:
     """Model → the last week that was told of."""
     swept_ms: int = 0
     """When what is old was forgotten last."""
+    behind_ms: int | None = None
+    """The clock before a downtime that the lane is catching up with."""
     touched: set[str] = field(default_factory=set)
     """Incidents that changed since the last snapshot."""
     days: set[int] = field(default_factory=set)
@@ -203,6 +205,7 @@ class State:
             "digests": {model: [one.week, dict(one.by)] for model, one in self.digests.items()},
             "opened": self.opened,
             "swept_ms": self.swept_ms,
+            "behind_ms": self.behind_ms,
         }
 
     def parts(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -249,6 +252,7 @@ class State:
         state.dead_ms = dict(head.get("dead_ms", {}))
         state.digests = {model: Digested(*one) for model, one in head.get("digests", {}).items()}
         state.swept_ms = head.get("swept_ms", 0)
+        state.behind_ms = head.get("behind_ms")
         for part, content in state.slices.joined(parts):
             kind = part.partition("/")[0]
             if kind == "incidents":

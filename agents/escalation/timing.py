@@ -245,7 +245,7 @@ def resolve(
     due_ms: int | None = None,
 ) -> None:
     """End an incident; those that it stood for speak for themselves from now on."""
-    narrower = [one for one in desk.narrower(live) if one.data.inhibited_by == live.data.incident]
+    narrower = desk.inhibited(live)
     live.left, live.insisting, live.at_open, live.votes = (), False, (), ()
     desk.state.update(live, held=0 if resolution is not None else live.data.held)
     desk.resolve(live, resolution, said, *changes, by=by, due_ms=due_ms)
@@ -270,9 +270,14 @@ def mute(desk: Desk, live: Live) -> bool:
 
 
 def muted(desk: Desk, live: Live) -> bool:
-    """Whether nobody may be told now; a silence or a wider incident that began since is taken note of."""
+    """Whether nobody may be told now; what began to mute it since, or does not any more, is taken note of.
+
+    A silence of warnings mutes no error, and a wider incident stands for none that is worse: an incident may outgrow both.
+    """
     if not live.muted:
         mute(desk, live)
+    elif desk.wider(live) is None and desk.state.silenced(live.data) is None:
+        unmute(desk, live, desk.now_ms)
     return live.muted
 
 
@@ -296,8 +301,10 @@ def unmute(desk: Desk, live: Live, due_ms: int) -> None:
         if fields != {"inhibited_by": was.inhibited_by, "silenced_by": was.silenced_by}:
             desk.write(live, changes, said="still muted by another", due_ms=due_ms, **fields)
         return
-    paused = desk.now_ms - (live.paused_ms if live.paused_ms is not None else desk.now_ms)
-    live.base_ms, live.repeated_ms, live.paused_ms = live.base_ms + paused, live.repeated_ms + paused, None
+    since, now = live.paused_ms if live.paused_ms is not None else desk.now_ms, desk.now_ms
+    # A chain that began anew meanwhile has waited from there on, not from when messages were muted.
+    live.base_ms += max(0, now - max(since, live.base_ms))
+    live.repeated_ms, live.paused_ms = live.repeated_ms + now - since, None
     desk.write(live, changes, said="no longer muted", due_ms=due_ms, **fields)
 
 
