@@ -58,6 +58,11 @@ def test_everything_that_goes_wrong_is_caught_and_nothing_else_is():
     assert delays["approval gap"] <= 4_000
     assert delays["after-hours misuse"] <= 200
     assert delays["injected prompts"] <= 100
+    alarms = [one.data.text for one in raised if caught._about(one.data, caught.CAUSES[1])]
+    last = [text for text in alarms if text is not None and "mostly where" in text][-1]
+    told_as = {one.cause.what: one.words for one in found}["behaviour after fine-tuning"]
+    assert told_as is not None
+    assert "mostly where limit_bal" in last == told_as.text
 
 
 def test_monitors_alarm_only_about_what_goes_wrong():
