@@ -12,7 +12,7 @@ from typing import Any
 from agents.escalation.declared import Chain, Step
 from agents.escalation.desk import LATE_MS, Desk
 from agents.escalation.incidents import Live
-from agents.escalation.messages import lasting, listed
+from agents.escalation.messages import counted, lasting, listed
 from agents.escalation.telling import Told, tell
 from agents.events import Effect
 from agents.people_events import Change, Resolution, RulingData, Status
@@ -224,7 +224,9 @@ def deadline(desk: Desk, live: Live, due_ms: int) -> None:
         ),
     )
     what = "released" if effect is Effect.ALLOW else "withheld"
-    said = f"no answer by the deadline: what was held is {what}"
+    said = (
+        f"no answer by the deadline: {counted(data.held, 'held decision')} {'is' if data.held == 1 else 'are'} {what}"
+    )
     resolve(desk, live, Resolution.EXPIRED, said, "resolved", "overdue", due_ms=due_ms)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import html
 import re
 import ssl
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
@@ -30,6 +31,8 @@ from orchestration.notify.posting import scrubbed
 
 PORTS = {"smtps": 465, "smtp+starttls": 587, "smtp": 25}
 CONNECT_S, ANSWER_S, TOTAL_S = 5.0, 10.0, 30.0
+COLUMNS = 72
+"""Characters of a line in the plain alternative."""
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 COLOURS = {"critical": "#b3261e", "error": "#b3261e", "warning": "#8a5a00", "info": "#1b5e8c"}
 
@@ -105,29 +108,28 @@ def written(errand: Errand, recipients: Sequence[str]) -> EmailMessage:
 
 
 def as_text(message: Message) -> str:
-    """The plain alternative."""
-    blocks = [message.headline, "\n".join(message.lines)]
-    if message.by_when and not message.ends:
-        blocks.append(f"Deadline: {message.by_when}")
-    if message.link:
-        blocks.append(f"Open it: {message.link}")
-    return "\n\n".join(block for block in blocks if block) + f"\n\n-- \n{_footer(message)}\n"
+    """The plain alternative: lines of at most 72 characters, but for the link."""
+    link = f"Open it:\n{message.link}" if message.link else None
+    lines = "\n".join(map(_wrapped, message.lines))
+    blocks = [block for block in (_wrapped(message.headline), lines, message.countdown, link) if block]
+    return "\n\n".join(blocks) + f"\n\n-- \n{_wrapped(_footer(message))}\n"
 
 
 def as_html(message: Message) -> str:
     """The HTML alternative: inline styles, no picture, no script, one link."""
     colour = "#2e6b34" if message.ends else COLOURS[message.data.severity.value]
     rows = [f'<p style="margin:0 0 8px">{html.escape(line)}</p>' for line in message.lines]
-    if message.by_when and not message.ends:
-        rows.append(f'<p style="margin:12px 0 8px"><strong>Deadline:</strong> {html.escape(message.by_when)}</p>')
+    if message.countdown:
+        rows.append(f'<p style="margin:12px 0 8px"><strong>{html.escape(message.countdown)}</strong></p>')
     if message.link:
         link = html.escape(message.link, quote=True)
         style = "display:inline-block;padding:10px 18px;background:#1b5e8c;color:#ffffff;text-decoration:none;border-radius:6px"
         rows.append(f'<p style="margin:20px 0"><a href="{link}" style="{style}">Open it</a></p>')
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(message.headline)}</title></head>"
-        '<body style="font:16px/1.5 system-ui,sans-serif;margin:0;padding:16px">'
+        '<body style="font:16px/1.5 system-ui,sans-serif;margin:0;padding:16px;overflow-wrap:anywhere">'
         # What a lock screen shows after the subject, which would else be the subject again.
         f'<div style="display:none;max-height:0;overflow:hidden">{html.escape(" ".join(message.lines[:2]))}</div>'
         f'<div style="max-width:560px;border-left:4px solid {colour};padding-left:16px">'
@@ -146,6 +148,10 @@ def addresses_of(declared: Sequence[str]) -> list[str]:
     """
     parts = (part.strip(" ") for one in declared for part in one.split(","))
     return list(dict.fromkeys(part for part in parts if _ADDRESS.fullmatch(part)))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, COLUMNS, break_on_hyphens=False)
 
 
 def _footer(message: Message) -> str:

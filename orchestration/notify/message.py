@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from agents.escalation.messages import cut, lasting
 from agents.people_events import NotificationData
 from orchestration.answer_links import LASTS_MS, make
 
-HEADLINE = 80
+HEADLINE = 110
 """Characters that a phone's lock screen shows of a message."""
 LINE, LINES = 300, 12
 LATE_MS = 120_000
@@ -80,12 +81,12 @@ class Message:
         return late if late >= LATE_MS else 0
 
     @property
-    def by_when(self) -> str | None:
-        """The deadline in words, `2026-03-02 14:05 UTC, in 45 min`."""
-        if self.data.deadline_ms is None:
+    def countdown(self) -> str | None:
+        """How long it is to the deadline, whose time the title and the lines say as the team reads the clock."""
+        if self.data.deadline_ms is None or self.ends:
             return None
         left = self.data.deadline_ms - self.now_ms
-        return f"{moment(self.data.deadline_ms)}, " + (f"in {span(left)}" if left >= 0 else f"{span(-left)} ago")
+        return f"Time left: {lasting(left)}" if left >= 0 else f"The deadline passed {lasting(-left)} ago"
 
     @property
     def link(self) -> str | None:
@@ -112,15 +113,6 @@ def plain(text: str, limit: int) -> str:
     seen = "".join(" " if unicodedata.category(sign) in _INVISIBLE else sign for sign in text)
     seen = _WWW.sub("www[.]", _SCHEME.sub(r"\1xx\2://", " ".join(seen.split())))
     return cut(seen, limit)
-
-
-def cut(text: str, limit: int) -> str:
-    """At most so many characters, with an ellipsis where it was longer.
-
-    >>> cut("a longer title", 9)
-    'a longer…'
-    """
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def moment(ms: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestration.notify.errand import Errand, Sent
 from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
-from orchestration.notify.message import Message, cut
+from orchestration.notify.message import Message
 from orchestration.notify.posting import Post, post, scrubbed
 
 API = "https://slack.com/api/chat.postMessage"
@@ -44,6 +44,7 @@ _PLACE = (
 _QUIET = ("acknowledge", "digest")
 """Kinds whose replies stay inside the thread."""
 _TEXT, _HEADER = 2_900, 150
+"""Of a section and of a header; Slack refuses the whole message where one is longer."""
 
 
 async def send(errand: Errand) -> Sent:
@@ -86,11 +87,11 @@ async def send(errand: Errand) -> Sent:
 def content(errand: Errand, mentions: Sequence[str]) -> dict[str, Any]:
     """Blocks and the text that lock screens show."""
     message = errand.message
-    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(cut(message.headline, _HEADER))}]
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(within(message.headline, _HEADER))}]
     if message.lines:
-        blocks.append({"type": "section", "text": _plain(cut("\n".join(message.lines), _TEXT))})
-    if message.by_when and not message.ends:
-        blocks.append({"type": "context", "elements": [_plain(f"Deadline: {message.by_when}")]})
+        blocks.append({"type": "section", "text": _plain(within("\n".join(message.lines), _TEXT))})
+    if message.countdown:
+        blocks.append({"type": "context", "elements": [_plain(message.countdown)]})
     if mentions:
         people = " ".join(f"<@{one}>" for one in mentions)
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": people, "verbatim": True}})
@@ -98,6 +99,16 @@ def content(errand: Errand, mentions: Sequence[str]) -> dict[str, Any]:
     if buttons:
         blocks.append({"type": "actions", "elements": buttons})
     return {"text": escaped(message.headline), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+
+
+def within(text: str, limit: int) -> str:
+    """At most so many UTF-16 units, the strictest count of characters: Slack does not say which it counts by.
+
+    >>> within("abcdef", 4), within("𝔘𝔘𝔘", 4)
+    ('abc…', '𝔘…')
+    """
+    raw = text.encode("utf-16-le")
+    return text if len(raw) <= 2 * limit else raw[: 2 * limit - 2].decode("utf-16-le", "ignore").rstrip() + "…"
 
 
 def escaped(text: str) -> str:

@@ -21,7 +21,7 @@ _FAILED = "webhook message delivery failed"
 async def send(errand: Errand) -> Sent:
     """Post the card. Raises NotSent or Undeliverable; older connectors answer 200 to what they could not deliver."""
     url = errand.url()
-    body = json.dumps(card(errand.message)).encode()
+    body = json.dumps(card(errand.message), ensure_ascii=False).encode()  # escapes would triple its size
     answer = await post(
         Post(url, body, allow_private=errand.channel.allow_private, secrets=[url]), look_up=errand.look_up
     )
@@ -32,13 +32,13 @@ async def send(errand: Errand) -> Sent:
 
 
 def card(message: Message) -> dict[str, Any]:
-    """The message with one Adaptive Card of version 1.4."""
+    """The message with one Adaptive Card of version 1.2, the first that has text runs: phones may know no later one."""
     colour = "good" if message.ends else COLOURS[message.data.severity.value]
     body = [_text(message.headline, size="Large", weight="Bolder", color=colour)]
     body += [_text(line) for line in message.lines]
-    if message.by_when and not message.ends:
-        body.append(_text(f"Deadline: {message.by_when}", weight="Bolder"))
-    content: dict[str, Any] = {"$schema": SCHEMA, "type": "AdaptiveCard", "version": "1.4", "body": body}
+    if message.countdown:
+        body.append(_text(message.countdown, weight="Bolder"))
+    content: dict[str, Any] = {"$schema": SCHEMA, "type": "AdaptiveCard", "version": "1.2", "body": body}
     if message.link:
         content["actions"] = [{"type": "Action.OpenUrl", "title": "Open it", "url": message.link}]
     content["fallbackText"] = message.headline

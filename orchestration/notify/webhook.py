@@ -2,7 +2,7 @@
 
 Receivers verify with any library of that convention, or with the ten lines in docs/notifications.md: `webhook-id` is the
 notification's id and the same at every repetition, `webhook-timestamp` is when it was sent, `webhook-signature` is
-`v1,` and the base64 of HMAC-SHA256(key, "<id>.<timestamp>.<body>"). No person is named.
+`v1,` and the base64 of HMAC-SHA256(key, "<id>.<timestamp>.<body>"). Whom it is for does not stand in it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def test_the_message_says_what_how_bad_how_many_and_by_when_and_nothing_of_the_d
     chains = {"default": {"deadline": "4h", "at_deadline": "withhold"}}
     lane = Lane(declared(chains=chains)).flags(flag(count=312, severity="error"))
     (told,) = lane.told
-    assert told.title == "credit 1: 312 decisions held by lending/low-score"
+    assert told.title == "credit 1: 312 decisions held by lending/low-score, answer by 13:14 UTC"
     assert told.lines == ("312 decisions wait for an answer by 13:14 UTC; then they are withheld",)
     assert (told.severity, told.kind) == (Severity.ERROR, "trigger"), "its sender puts it first"
     assert (told.to, told.channel, told.kind) == (("ann",), "mail", "trigger")

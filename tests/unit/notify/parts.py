@@ -26,7 +26,7 @@ def data(**more: Any) -> NotificationData:
             "kind": "trigger",
             "channel": "chat",
             "severity": "critical",
-            "title": "credit-limit 2.1.0: 312 decisions held by lending/odd-case",
+            "title": "credit-limit 2.1.0: 312 decisions held by lending/odd-case, answer by 14:05 UTC",
             "lines": ["312 decisions wait for an answer by 14:05 UTC; then they are withheld"],
             "path": "/incidents/7f29-k1mq",
             "dedup": "bank/7f29-k1mq",

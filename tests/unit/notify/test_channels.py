@@ -33,7 +33,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_fits_a_lock_screen_and_says_how_bad_it_is_first() -> None:
     said = message()
-    assert said.headline == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case"
+    assert said.headline == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case, answer by 14:05 UTC"
     long = message(title="credit-limit " + "a" * 200, kind="escalate", severity="warning")
     assert len(long.headline) == HEADLINE
     assert long.headline.startswith("Warning: credit-limit aaa")
@@ -61,8 +61,10 @@ def test_what_is_late_says_so() -> None:
 
 
 def test_the_deadline_is_counted_down() -> None:
-    assert message(deadline_ms=NOW + 45 * 60_000).by_when == "2026-03-02 09:59 UTC, in 45 min"
-    assert message(deadline_ms=NOW - 3 * 3_600_000).by_when == "2026-03-02 06:14 UTC, 3 h ago"
+    assert message(deadline_ms=NOW + 45 * 60_000).countdown == "Time left: 45 min"
+    assert message(deadline_ms=NOW + 4 * 3_600_000 - 1).countdown == "Time left: 3 h 59 min"
+    assert message(deadline_ms=NOW - 3 * 3_600_000).countdown == "The deadline passed 3 h ago"
+    assert message(deadline_ms=NOW + 60_000, kind="resolve").countdown is None
 
 
 def test_the_only_link_is_ours() -> None:
@@ -150,7 +152,7 @@ async def test_teams_gets_a_card_of_text_runs_which_know_no_markdown() -> None:
     (attached,) = receiver.got[0].document["attachments"]
     assert attached["contentType"] == "application/vnd.microsoft.card.adaptive"
     card = attached["content"]
-    assert (card["type"], card["version"]) == ("AdaptiveCard", "1.4")
+    assert (card["type"], card["version"]) == ("AdaptiveCard", "1.2")
     assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
     assert {run["type"] for block in card["body"] for run in block["inlines"]} == {"TextRun"}
     assert card["actions"] == [
@@ -174,7 +176,10 @@ async def test_pagerduty_gets_trigger_acknowledge_and_resolve_under_one_key() ->
     assert {(one["dedup_key"], one["routing_key"]) for one in events} == {("bank/7f29-k1mq", "R0UT1NGKEY")}
     payload = events[0]["payload"]
     assert payload["severity"] == "critical"
-    assert payload["summary"] == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case"
+    assert (
+        payload["summary"]
+        == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case, answer by 14:05 UTC"
+    )
     assert payload["source"] == "governance/bank"
     assert events[0]["links"] == [
         {"href": "https://console.bank.example/incidents/7f29-k1mq", "text": "Open it on the console"}

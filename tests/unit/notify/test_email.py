@@ -26,13 +26,15 @@ async def test_a_mail_has_both_alternatives_and_says_that_a_machine_sent_it() ->
         await mailed(mailbox, "ann@bank.example", "bob@bank.example", deadline_ms=NOW + 45 * 60_000)
     (mail,) = mailbox.mails
     assert mailbox.recipients == [["ann@bank.example", "bob@bank.example"]]
-    assert mail["Subject"] == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case"
+    assert (
+        mail["Subject"] == "Critical: credit-limit 2.1.0: 312 decisions held by lending/odd-case, answer by 14:05 UTC"
+    )
     assert (mail["Auto-Submitted"], mail["Importance"]) == ("auto-generated", "high")
     assert str(mail["From"]) == "Governance in Motion <governance@bank.example>"
     plain, html = (part.get_content() for part in mail.iter_parts())
     for text in (plain, html):
         assert "312 decisions wait for an answer by 14:05 UTC; then they are withheld" in text
-        assert "2026-03-02 09:59 UTC, in 45 min" in text
+        assert "Time left: 45 min" in text
         assert "https://console.bank.example/incidents/7f29-k1mq" in text
     assert "<script" not in html
     assert "http://" not in html, "no picture, no style, no script from anywhere"
