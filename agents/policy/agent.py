@@ -223,10 +223,15 @@ class PolicyAgent:
         standing: Standing,
         flags: FlagBook,
     ) -> None:
-        """Flag the applied reasons of each combination, for the decisions (places in the group) that have it."""
+        """Flag the applied reasons of each combination, for the decisions (places in the group) that have it.
+
+        What a rule blocks waits for nobody: rules that would hold it ask nobody about it.
+        """
         for combo, places in named.items():
+            blocked = any(reason.applied and reason.effect is Effect.BLOCK for reason in combos[combo])
+            quiet = (Effect.ALLOW, Effect.HOLD) if blocked else (Effect.ALLOW,)
             for reason in combos[combo]:
-                if reason.applied and reason.effect is not Effect.ALLOW:
+                if reason.applied and reason.effect not in quiet:
                     self._flag(records, group, reason, places, standing, flags)
 
     def _flag(

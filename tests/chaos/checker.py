@@ -164,7 +164,8 @@ def check(view: View, prefix: str, rule: Rule, sent: Sequence[Seen] | None = Non
         place = f"{prefix}.decisions/{record.partition}/{record.offset}"
         places.add(place)
         expected = rule.expect(record)
-        flags.update(one for one in expected.rules if one not in expected.answered)
+        silent = {*expected.answered, *(("limits/hold-unsure",) if expected.effect == "block" else ())}
+        flags.update(one for one in expected.rules if one not in silent)
         problems += _judged(record, place, gates.get(place, []), expected)
         ruled = _ruled(record, f"{prefix}.decisions", expected, rulings) if expected.holding else None
         problems += _answered(place, finals.get(place, []), tombstones.get(place, []), ruled)

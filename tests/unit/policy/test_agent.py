@@ -208,6 +208,23 @@ def test_a_flag_says_whether_what_it_names_was_in_the_path() -> None:
     assert {one.mode for one in flags if one.dedup_key.startswith('["record/')} == {None}
 
 
+def test_what_a_rule_blocks_is_not_flagged_as_held_since_nobody_could_open_or_answer_it() -> None:
+    verdicts = [Verdict.model_validate_json(value or b"").data for _, value, _ in WHOLE["gim.verdicts", 0]]
+    by_effect = {
+        effect: {
+            one.decision.offset
+            for one in verdicts
+            if one.effect is effect and "limits/hold-unsure" in [reason.rule for reason in one.reasons]
+        }
+        for effect in (Effect.HOLD, Effect.BLOCK)
+    }
+    assert by_effect[Effect.BLOCK], "some are both"
+    flags = [Flag.model_validate_json(value or b"").data for _, value, _ in WHOLE["gim.flags", 0]]
+    held = [one for one in flags if one.effect is Effect.HOLD]
+    assert sum(one.count for one in held) == len(by_effect[Effect.HOLD])
+    assert {offset for one in held for offset in one.sample} <= by_effect[Effect.HOLD]
+
+
 def doubled(gap: int) -> list[Plain]:
     """A decision, `gap` others, and the decision again."""
     key, value, _ = stream.decision(random.Random(1), "twice", 0)
