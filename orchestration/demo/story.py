@@ -73,7 +73,6 @@ def settings_of(folder: Path) -> Settings:
         "publish": str(folder / "published"),
         "audit_interval_ms": 1_000,
         "snapshot_interval_ms": 1_000,
-        "console_port": _port(),
     }
     return deployment.located(Settings(**{**defaults, **own}))
 
@@ -177,6 +176,9 @@ def _start(screen: Screen, settings: Settings, configuration: Configuration) -> 
             settings = deployment.with_kafka(settings, report)
             report("the models learn")
             desk, clients, configuration = learning.result()
+            settings = settings.model_copy(
+                update={"console_port": _port()}
+            )  # now: what is free may be taken in a minute
             configuration = people.with_console(settings, configuration, f"http://127.0.0.1:{settings.console_port}")
             passwords = people.accounts(settings, configuration)
             up = deployment.bring_up(settings, configuration, report=report)
@@ -187,7 +189,8 @@ def _start(screen: Screen, settings: Settings, configuration: Configuration) -> 
             )
         page = console.wait(up.settings)
     if page is None:
-        raise Retryable(f"the console does not answer: {console.last_words(up.settings)}")
+        why = console.last_words(up.settings) or "; ".join(up.remarks) or "it said nothing"
+        raise Retryable(f"the console does not answer: {why}")
     took = time.monotonic() - started
     screen.tick(f"Apache Kafka, Ray, and {len(status.lanes)} lanes on {len(status.workers)} workers", f"{took:.0f} s")
     rules = sum(len(policy.rules) for policy in configuration.policies)
