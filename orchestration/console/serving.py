@@ -26,6 +26,7 @@ from orchestration.console.listening import listen, listening_file, loopback
 from orchestration.console.live import Feed
 from orchestration.console.oidc import provider_of
 from orchestration.console.parts import Parts
+from orchestration.console.protocol import Prompt
 from orchestration.console.records import KafkaRecords
 from orchestration.console.sending import KafkaSender
 from orchestration.console.standing import no_way_in, read_only
@@ -127,7 +128,7 @@ async def _serve(
     cert, key = settings.console_tls_cert, settings.console_tls_key
     config = uvicorn.Config(
         make_app(settings, parts),
-        http="h11",
+        http=Prompt,
         ws="none",
         lifespan="on",
         log_level="warning",
