@@ -15,6 +15,7 @@ from agents.escalation.weeks import Week, week_named
 from agents.policy.reasons import clean
 from orchestration.cli import reading
 from orchestration.reading.digest import MOST, Digest, known_models, of_week, weekly, zone_of
+from orchestration.reading.week_changes import Named
 from orchestration.reading.week_signals import Watched
 
 LONGEST = 160
@@ -82,7 +83,7 @@ def lines(found: Digest, now: int) -> Iterator[str]:
         yield f"Unanswered  {reading.several(found.expired, 'held decision')} ended by a deadline"
     if found.rulings:
         yield "Answered    " + ", ".join(f"{count:,} {name}" for name, count in sorted(found.rulings.items()))
-    yield from _section("Incidents", [_told(one.time_ms, one.text) for one in found.incidents], found.left_out, "none")
+    yield from _section("Incidents", [_incident(one) for one in found.incidents], found.left_out, "none")
     said = [f"ALARM {_signal(one)}" for one in found.alarms] + [f"warning {_signal(one)}" for one in found.warnings]
     few = [f"{reading.several(found.short, 'signal')} with too few decisions to say anything"] if found.short else []
     yield from _section("Monitors", [*said[:MOST], *few], max(0, len(said) - MOST), "all well")
@@ -123,6 +124,10 @@ def _signal(one: Watched) -> str:
     about = f" ({one.about})" if one.about else ""
     told = f": {clean(one.text, LONGEST)}" if one.text else ""
     return clean(f"{one.monitor} of version {one.version}{about}", LONGEST) + told + (", no longer" if one.over else "")
+
+
+def _incident(one: Named) -> str:
+    return _told(one.time_ms, f"{one.text} ({one.severity}, {one.resolution or one.status})")
 
 
 def _told(time_ms: int, text: str) -> str:

@@ -125,6 +125,14 @@ def known_models(database: Database, now_ms: int) -> list[str]:
     return sorted({one.model for one in models(database, now_ms)})
 
 
+def known(database: Database, model: str) -> bool:
+    """Whether the model was seen or is declared."""
+    with database.reading() as connection:
+        configuration = current(connection)
+        declared = configuration is not None and model in configuration.models
+        return declared or _first(connection, model) is not None
+
+
 def first_ms(database: Database, model: str) -> int | None:
     """When the model was seen first."""
     with database.reading() as connection:
@@ -228,9 +236,7 @@ def _incidents(
     opened = Counter(row.severity for row in rows if row.opened_ms >= start)
     loud = [row for row in rows if row.severity in LOUD]
     shown = [row for row in loud if sees is None or sees(IncidentData.model_validate_json(row.data))]
-    named = [
-        Named(row.opened_ms, f"{row.title} ({row.severity}, {row.resolution or row.status})", row.id) for row in shown
-    ]
+    named = [Named(row.opened_ms, row.title, row.id, row.severity, row.status, row.resolution) for row in shown]
     return tuple(named[:MOST]), max(0, len(named) - MOST), len(loud) - len(shown), dict(opened)
 
 

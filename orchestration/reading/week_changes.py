@@ -19,7 +19,10 @@ class Named:
     time_ms: int
     text: str
     incident: str | None = None
-    """Whose page it has."""
+    """Of an incident: its id, and how bad and how far it is."""
+    severity: str = ""
+    status: str = ""
+    resolution: str | None = None
 
 
 def changes(database: Database, model: str, span: tuple[int, int]) -> tuple[Named, ...]:

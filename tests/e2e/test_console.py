@@ -17,7 +17,8 @@ PATHS = (
     "/", "/?whose=done", f"/incidents/{GAP}", f"/incidents/{PAST}", f"/incidents/{LATE}",
     f"/decisions/gim.decisions/0/900?incident={PROMPTS}", "/decisions/gim.decisions/0/200", "/models", "/live", "/policies",
     "/people",
-    "/silences", "/evidence", "/stats", "/blind", "/account", "/incidents/none",
+    "/silences", "/evidence", "/stats", "/blind", "/account", "/incidents/none", "/models/credit-limit/weeks/2026-W48",
+    "/models/credit-limit/weeks/2026-W47",
 )  # fmt: skip
 SIZES = {"phone": {"width": 360, "height": 780}, "desk": {"width": 1280, "height": 900}}
 
@@ -193,6 +194,49 @@ def test_a_decision_prints_without_navigation_or_forms(console: Serving, page: P
     for kept in ("In", "Judged by", "Seen by", "Out", "Proof"):
         expect(page.get_by_role("heading", name=kept, exact=True)).to_be_visible()
     assert len(page.pdf()) > 10_000
+
+
+def test_a_week_prints_on_one_sheet_however_much_was_in_it(console: Serving, page: Page) -> None:
+    world, more = (
+        console.night.world,
+        "and a sentence that is long enough to need a second line on the sheet of paper " * 2,
+    )
+    for number in range(7):
+        world.incident(
+            f"w{number}ek-full", NOW, title=f"Model risk {number}: {more}"[:300], cause="lending/large-limit", keys=[],
+            effect="log", held=0, team="lending", through={}, opened_ms=NOW - 1_000,
+        )  # fmt: skip
+        world.signal("warn", NOW, monitor=f"watch_{number}", metric="psi", estimate=0.3, n=100, text=more)
+        world.safeguard(f"full-{number}", NOW - number, version="2.2.0", reason=more)
+    console.changed()
+    sign_in(page, console.url, "ana")
+    page.goto(f"{console.url}/models/credit-limit/weeks/2026-W48")
+    page.emulate_media(media="print")
+    for gone in (".side", ".skip", "form", "nav"):
+        for one in page.locator(gone).all():
+            expect(one).to_be_hidden()
+    for kept in ("What came", "Incidents", "What monitors said", "What changed"):
+        expect(page.get_by_role("heading", name=kept)).to_be_visible()
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1
+
+
+def test_weeks_are_paged_through_without_javascript(browser: Browser, console: Serving) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, console.url, "ines")
+    page.get_by_role("link", name="Figures").click()
+    page.get_by_role("link", name="credit-limit").click()
+    expect(page.locator(".summary")).to_have_text("Week 47, 16 to 22 November 2026.")
+    page.get_by_role("link", name="The week before").click()
+    expect(page.locator(".summary")).to_have_text("Week 46, 9 to 15 November 2026.")
+    page.go_back()
+    page.get_by_role("link", name="The week after").click()
+    expect(page.locator(".summary")).to_have_text("Week 48, 23 to 29 November 2026. It is not over yet.")
+    expect(page.get_by_role("link", name="The week after")).to_have_count(0)
+    page.goto(f"{console.url}/models")
+    page.get_by_role("link", name="Its last week on one page").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(": not a quiet week")
+    context.close()
 
 
 def test_targets_are_large_enough_for_a_thumb(browser: Browser, console: Serving) -> None:

@@ -20,6 +20,7 @@ from orchestration.console.pages import (
     queue,
     silences,
     theme,
+    weeks,
 )
 from orchestration.console.words import FILTERS, FUNCTIONS
 
@@ -31,6 +32,7 @@ ROUTES: Sequence[BaseRoute] = (
     Route("/decisions/{topic}/{partition}/{offset}", decision.page, methods=["GET"]),
     Route("/live", flowing.page, methods=["GET"]),
     Route("/models", models.page, methods=["GET"]),
+    Route("/models/{model}/weeks/{week}", weeks.page, methods=["GET"]),
     Route("/policies", policies.page, methods=["GET"]),
     Route("/people", people.page, methods=["GET"]),
     Route("/silences", silences.page, methods=["GET"]),

@@ -13,11 +13,13 @@ from agents.tuning.estimates import Estimate
 from orchestration.console.pages.asking import database
 from orchestration.console.pages.overviews import StatBlock, StatRow, StatsView
 from orchestration.console.pages.views import Choice
+from orchestration.console.pages.weeks import last_weeks
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import DAY, RESOLUTIONS, count, duration, several, share, stamp
 from orchestration.reading.database import Database
+from orchestration.reading.digest import known_models
 from orchestration.reading.stats import Precision, Stats, Waits, stats
 
 PERIODS = {"7": "7 days", "30": "30 days", "90": "90 days", "": "all time"}
@@ -59,7 +61,8 @@ def made(base: Database, now_ms: int, days: str, viewer: Viewer) -> StatsView:
         Choice(value, words, value == days, f"/stats?days={value}" if value else "/stats?days=")
         for value, words in PERIODS.items()
     )
-    return StatsView(window, choices, _glance(found, now_ms), _blocks(found, viewer))
+    weeks = last_weeks(base, known_models(base, now_ms), now_ms)
+    return StatsView(window, choices, _glance(found, now_ms), _blocks(found, viewer), weeks)
 
 
 def _glance(found: Stats, now_ms: int) -> tuple[tuple[str, str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +13,7 @@ from agents.events import ALL_VERSIONS
 from orchestration.console.charts import spark
 from orchestration.console.pages.asking import database
 from orchestration.console.pages.overviews import ModelHealth, ModelsView, SignalRow, VersionHealth
+from orchestration.console.pages.weeks import last_weeks
 from orchestration.console.parts import parts_of
 from orchestration.console.rendering import render
 from orchestration.console.words import (
@@ -60,7 +62,8 @@ def made(base: Database, now_ms: int) -> ModelsView:
     """The page's view."""
     said = overview.signals_of(base)
     by_name = groupby(overview.models(base, now_ms), key=lambda one: one.model)
-    return ModelsView(tuple(_model(base, name, tuple(rows), said, now_ms) for name, rows in by_name))
+    found = {name: _model(base, name, tuple(rows), said, now_ms) for name, rows in by_name}
+    return ModelsView(tuple(replace(found[name], week=url) for name, url in last_weeks(base, found, now_ms)))
 
 
 def _model(

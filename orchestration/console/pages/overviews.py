@@ -56,6 +56,8 @@ class ModelHealth:
     versions: tuple[VersionHealth, ...]
     orders: tuple[str, ...] = ()
     """Safeguards in force, in words."""
+    week: str = ""
+    """Where the page of its last week is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +250,46 @@ class StatsView:
     figures: tuple[tuple[str, str, str], ...]
     """(name, figure, note)."""
     blocks: tuple[StatBlock, ...] = field(default=())
+    weeks: Pairs = ()
+    """(model, address) of the pages of the last week."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekRow:
+    """Something that was in a week."""
+
+    text: str
+    at_ms: int | None = None
+    url: str = ""
+    kind: str = ""
+    """Of a signal alarm or warn, of an incident its severity."""
+    state: str = ""
+    """Of an incident, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekView:
+    """A model's week on one page."""
+
+    model: str
+    week: str
+    """As ISO 8601 names it."""
+    verdict: str
+    """`a quiet week`, `not a quiet week`."""
+    days: str
+    quiet: bool
+    figures: tuple[tuple[str, str, str], ...]
+    """(name, figure, note)."""
+    became: Pairs
+    line: Markup | str = ""
+    """Decisions by day."""
+    gaps: tuple[str, ...] = ()
+    gaps_more: str = ""
+    incidents: tuple[WeekRow, ...] = ()
+    incidents_more: str = ""
+    monitors: tuple[WeekRow, ...] = ()
+    monitors_more: str = ""
+    changes: tuple[WeekRow, ...] = ()
+    changes_more: str = ""
+    earlier: str = ""
+    later: str = ""

@@ -27,6 +27,7 @@ PATHS = (
     f"/incidents/{PAST}", f"/incidents/{DRIFT}", f"/incidents/{PROMPTS}", "/decisions/gim.decisions/0/18204",
     "/decisions/gim.decisions/0/200",
     "/models", "/live", "/policies", "/people", "/silences", "/evidence", "/stats", "/stats?days=7", "/blind", "/account",
+    "/models/credit-limit/weeks/2026-W48", "/models/credit-limit/weeks/2026-W47", "/models/support-assistant/weeks/2026-W48",
 )  # fmt: skip
 URL = "http://localhost:8088"
 LATE_RULE = "lending/approved-though-late"
