@@ -42,15 +42,15 @@ def console_path(settings: Settings, folder: Path | None = None) -> Path:
     return (folder or settings.keys_dir).expanduser() / f"{settings.prefix}.console.key"
 
 
-def console_lines(public: str) -> str:
-    """The configuration's lines for a console's public key.
+def console_lines(public: str, name: str = "console") -> str:
+    """The configuration's lines for a console's public key; two keys have two names.
 
     >>> print(console_lines("ed25519:AAAA"))
     escalation:
       console_keys:
         console: ed25519:AAAA
     """
-    return f"escalation:\n  console_keys:\n    console: {public}"
+    return f"escalation:\n  console_keys:\n    {name}: {public}"
 
 
 def found(settings: Settings, folder: Path | None = None) -> list[tuple[str, Path]]:

@@ -5,6 +5,9 @@ Where not, it says why and how to mend it, on every page.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from agents.dsse import parse_public
 from orchestration.console.parts import Parts
 from orchestration.signing_keys import console_lines
 
@@ -29,12 +32,16 @@ def read_only(parts: Parts) -> str | None:
         return "This console has no key to sign answers with: start it as `govern console`"
     public = parts.key.public.text
     if public not in configuration.escalation.console_keys.values():
+        known = configuration.escalation.console_keys
         return "Answers given here would not count: the configuration does not know this console's key. " + key_lines(
-            public
+            public, known
         )
     return None
 
 
-def key_lines(public: str) -> str:
-    """The lines that make a console's key known."""
-    return f"Add these lines and apply them:\n{console_lines(public)}"
+def key_lines(public: str, known: Collection[str] = ()) -> str:
+    """The lines that make a console's key known, beside those whose names are known: what they signed must go on counting."""
+    if not known:
+        return f"Add these lines and apply them:\n{console_lines(public)}"
+    name = "console" if "console" not in known else f"console-{parse_public(public).keyid[:8]}"
+    return f"Add this key beside the others and apply it:\n{console_lines(public, name)}"
