@@ -32,6 +32,9 @@ from orchestration.reading.digest import MOST, Digest, Gap, first_ms, known, of_
 from orchestration.reading.week_changes import Named
 from orchestration.reading.week_signals import Watched
 
+GAPS = 3
+LONGEST = 140
+"""Characters of a sentence that others wrote; the whole of it stands on its own page."""
 BECAME = {
     "allow": "Went out",
     "log": "Went out, flagged",
@@ -74,8 +77,8 @@ def made(base: Database, model: str, name: str, now_ms: int, viewer: Viewer) -> 
         _figures(found, now_ms),
         tuple((words, count(found.effects[effect])) for effect, words in BECAME.items() if found.effects.get(effect)),
         spark("Decisions, by day", found.by_day) if len(found.by_day) > 1 else "",
-        tuple(_gap(one, now_ms) for one in found.gaps[:MOST]),
-        _further(len(found.gaps) - MOST, "gap", "gaps"),
+        tuple(_gap(one, now_ms) for one in found.gaps[:GAPS]),
+        _further(len(found.gaps) - GAPS, "gap", "gaps"),
         tuple(_incident(one) for one in found.incidents),
         _incidents_more(found),
         tuple(_watched(one) for one in (*found.alarms, *found.warnings)[:MOST]),
@@ -133,11 +136,12 @@ def _against(found: Digest) -> str:
 
 def _incident(one: Named) -> WeekRow:
     state = status_words(one.status, one.resolution)
-    return WeekRow(plain_text(one.text), one.time_ms, f"/incidents/{quote(one.incident or '')}", one.severity, state)
+    return WeekRow(_sentence(one.text), one.time_ms, f"/incidents/{quote(one.incident or '')}", one.severity, state)
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """At most LONGEST characters, so that the page stays one."""
+    return text[:1].upper() + (text[1:] if len(text) <= LONGEST else f"{text[1 : LONGEST - 1].rstrip()}…")
 
 
 def _gap(one: Gap, now_ms: int) -> str:
