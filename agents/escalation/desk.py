@@ -6,6 +6,7 @@ Every change of an incident goes through `Desk.write`, so that state, record, re
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -264,6 +265,15 @@ class Desk:
         """Open incidents of which nobody is told because of this one, the oldest first."""
         found = (one for one in self._kin(live) if one.data.inhibited_by == live.data.incident)
         return sorted(found, key=lambda one: one.number)
+
+    def undeclared(self, model: str | None) -> bool:
+        """Whether a model's name is whatever somebody wrote into a record."""
+        return model is not None and model not in self.desks.configuration.models
+
+    def strangers(self, cause: str, most: int) -> bool:
+        """Whether so many models that nobody declared have open incidents of a cause."""
+        found = (model for of, model in self.kin if of == cause and self.undeclared(model))
+        return sum(1 for _ in itertools.islice(found, most)) >= most
 
     def _kin(self, live: Live) -> list[Live]:
         return [self.state.live[name] for name in self.kin.get((live.data.cause, live.data.model), {})]

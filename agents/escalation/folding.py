@@ -48,7 +48,8 @@ def _place(desk: Desk, cause: Cause, key: str) -> tuple[str, Live | None]:
     """The group of a flag and its open incident: the one that knows its key, else its group's.
 
     Versions and segments may come from whoever calls a model. Where MOST_KIN of them have incidents of one cause, further
-    ones share an incident of the whole model, which speaks for all: nobody is told of each.
+    ones share an incident of the whole model, which speaks for all: nobody is told of each. So do models that nobody
+    declared, in an incident of none.
     """
     group_by = desk.desks.declared.group_by
     group, known = group_of(cause, group_by), desk.state.find(desk.by_key.get(key))
@@ -58,12 +59,15 @@ def _place(desk: Desk, cause: Cause, key: str) -> tuple[str, Live | None]:
     if live is None and len(desk.kin.get((cause.cause, cause.model), ())) >= MOST_KIN:
         group = group_of(Cause(cause.cause, cause.model), group_by)
         live = desk.state.current(group)
+    if live is None and desk.undeclared(cause.model) and desk.strangers(cause.cause, MOST_KIN):
+        group = group_of(Cause(cause.cause), group_by)
+        live = desk.state.current(group)
     return group, live if live is not None and len(live.data.keys) < MOST_KEYS else None
 
 
 def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int, read_ms: int) -> Live:
     data, group_by = event.data, desk.desks.declared.group_by
-    own = group_of(cause, group_by)
+    own, of_none = group_of(cause, group_by), group_of(Cause(cause.cause), group_by)
     routed = route(desk.desks, cause.cause, cause.model, data.team, data.severity, data.labels, desk.now_ms)
     name = incident_id(group, event.id, desk.state.known)
     chain = desk.desks.chain(routed.chain)
@@ -77,7 +81,7 @@ def _open(desk: Desk, event: Flag, cause: Cause, group: str, at_ms: int, read_ms
             "severity": data.severity,
             "title": "",
             "cause": cause.cause,
-            "model": cause.model,
+            "model": cause.model if group == own or group != of_none else None,
             "version": cause.version if group == own and "version" in group_by else None,
             "segment": cause.segment if group == own and "segment" in group_by else None,
             "group": group,
@@ -222,7 +226,8 @@ def _count(desk: Desk, live: Live, event: Flag, at_ms: int, read_ms: int) -> Non
         "first_ms": min(told.first_ms, at_ms),
         "last_ms": max(told.last_ms, at_ms),
     }
-    if data.dedup_key not in told.keys:
+    stranger = told.model is None and parse(data.dedup_key).model is not None and data.effect is not Effect.HOLD
+    if data.dedup_key not in told.keys and not (stranger and told.keys):  # nobody rules on what was refused
         fields["keys"] = (*told.keys, data.dedup_key)
         desk.by_key[data.dedup_key] = told.incident
     if data.effect is not None:

@@ -13,6 +13,7 @@ from agents.escalation.declared import Chain, Step
 from agents.escalation.desk import LATE_MS, Desk
 from agents.escalation.incidents import Live
 from agents.escalation.messages import counted, lasting, listed
+from agents.escalation.rights import may_rule
 from agents.escalation.telling import Told, tell
 from agents.events import Effect
 from agents.people_events import Change, Resolution, RulingData, Status
@@ -211,22 +212,26 @@ def deadline(desk: Desk, live: Live, due_ms: int) -> None:
         return
     effect = Effect.ALLOW if chain.at_deadline == "release" else Effect.BLOCK
     late = max(0, desk.now_ms - due_ms)
-    desk.rule(
-        live,
-        RulingData(
-            incident=data.incident,
-            resolution=Resolution.EXPIRED,
-            effect=effect,
-            keys=data.keys,
-            through=data.through,
-            reason=f"no answer by the deadline; the chain {data.chain} says {chain.at_deadline}",
-            late_ms=late if late > LATE_MS else 0,
-        ),
+    whole = RulingData(
+        incident=data.incident,
+        resolution=Resolution.EXPIRED,
+        effect=effect,
+        keys=data.keys,
+        through=data.through,
+        reason=f"no answer by the deadline; the chain {data.chain} says {chain.at_deadline}",
+        late_ms=late if late > LATE_MS else 0,
     )
+    case, against = live.case(chain), [one for one in live.votes if one.action == "reject"]
+    rejected = [one for one in against if effect is Effect.ALLOW and may_rule(one.person, case, desk.desks.declared)]
+    for vote in rejected:
+        reason = f"{vote.person} rejected them, and nobody else did by the deadline"
+        fields = {"effect": Effect.BLOCK, "through": vote.through, "items": vote.items, "reason": reason}
+        desk.rule(live, whole.model_copy(update=fields))
+    left, _ = live.waiting()
+    desk.rule(live, whole)
     what = "released" if effect is Effect.ALLOW else "withheld"
-    said = (
-        f"no answer by the deadline: {counted(data.held, 'held decision')} {'is' if data.held == 1 else 'are'} {what}"
-    )
+    but = f"; what {listed(dict.fromkeys(one.person for one in rejected))} rejected is withheld" if rejected else ""
+    said = f"no answer by the deadline: {counted(left, 'held decision')} {'is' if left == 1 else 'are'} {what}{but}"
     resolve(desk, live, Resolution.EXPIRED, said, "resolved", "overdue", due_ms=due_ms)
 
 
