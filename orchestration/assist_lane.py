@@ -68,6 +68,8 @@ class Read:
     spent: dict[int, int] = field(default_factory=dict)
     """Day since 1970 (UTC) → tokens."""
     sequence: int = 0
+    paid: int = 0
+    """Records of this lane before this number are counted in `spent`."""
 
     def see(self, record: Record, *, asked: bool) -> None:
         """Take a record; `asked`: its question was dealt with before. One that cannot be read is none of ours."""
@@ -77,16 +79,18 @@ class Read:
         except ValidationError:
             return
         if headers.get("govern-writer") == self.writer:
-            self.sequence = max(self.sequence, int(headers.get("govern-seq") or b"0") + 1)
-            self.pay(record.timestamp, data.usage)
+            self.pay(int(headers.get("govern-seq") or b"0"), record.timestamp, data.usage)
         elif not asked and data.by == "deterministic" and data.instead is None:
             self.pending.pop(data.incident, None)
             if not any(name in fact.values for fact in data.facts for name in NOT_ASKED):
                 self.pending[data.incident] = (record.offset, record.timestamp, data)
 
-    def pay(self, at_ms: int, usage: Iterable[Usage]) -> None:
-        """Count what an answer cost, on its day."""
-        day = at_ms // DAY_MS
+    def pay(self, number: int, at_ms: int, usage: Iterable[Usage]) -> None:
+        """Count what a record of this lane cost, on its day: when it is written, and not again when it is read."""
+        self.sequence = max(self.sequence, number + 1)
+        if number < self.paid:
+            return
+        self.paid, day = number + 1, at_ms // DAY_MS
         self.spent = {day: sum(one.input_tokens + one.output_tokens for one in usage) + self.spent.get(day, 0)} | {
             other: tokens for other, tokens in self.spent.items() if other > day
         }
@@ -163,9 +167,8 @@ class AssistLane(LaneLife):
             del self._read.pending[record.incident]
         now_ms = _now_ms()
         message = self._message(data, now_ms)
-        self._read.sequence += 1
+        self._read.pay(self._read.sequence, now_ms, data.usage)
         await self._commit_read([message])  # 5.
-        self._read.pay(now_ms, data.usage)
         self.status.records += 1
         self.status.detail = data.instead or ""
 

@@ -25,6 +25,7 @@ from orchestration.secrets import secret
 
 GRACE_S = 2.0
 """Beyond the provider's own time-out, before the question is given up from outside."""
+TOO_LATE = "it did not answer in time"
 LONGEST_RAW = 200_000
 """Characters of an answer that are looked at and kept."""
 _TIMED = ("openai", "azure_openai", "anthropic", "mistralai", "groq", "fireworks", "together", "deepseek", "xai")
@@ -95,15 +96,15 @@ class Llm:
             retry=tenacity.retry_if_result(lambda asked: asked.fault == "passing"),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        tries = 0
+        every: list[Asked] = []
 
         async def once() -> Asked:
-            nonlocal tries
-            tries += 1
-            return await self._once(name, messages, form)
+            every.append(await self._once(name, messages, form))
+            return every[-1]
 
         asked: Asked = await retrying(once)
-        return replace(asked, tries=tries)
+        spent = (sum(one.input_tokens for one in every), sum(one.output_tokens for one in every))
+        return replace(asked, tries=len(every), input_tokens=spent[0], output_tokens=spent[1])
 
     async def _once(self, name: str, messages: Sequence[Message], form: type[Form]) -> Asked:
         """One question; whatever is raised becomes a fault."""
@@ -114,9 +115,11 @@ class Llm:
             answered = await asyncio.wait_for(
                 _invoke(model, messages, form, self.declared.method), self.declared.timeout + GRACE_S
             )
-            found = _read(name, answered)
+            found = _estimated(_read(name, answered), messages)
         except Exception as error:  # noqa: BLE001  providers' libraries raise what they like; the other summary stands
             found = _faulty(name, error)
+            if found.problem == TOO_LATE:  # it was asked, and may yet be charged for
+                found = _estimated(found, messages)
             if found.fault == "lasting":
                 self._models.pop(name, None)  # made anew next time: perhaps with a secret that was mended
         return replace(found, took_ms=round((time.monotonic() - begun) * 1000, 1))
@@ -163,6 +166,11 @@ async def _invoke(model: Any, messages: Sequence[Message], form: type[Form], met
         except NotImplementedError:  # a model without it may still write JSON
             structured = model
         return await structured.ainvoke(list(messages))
+
+
+def _estimated(asked: Asked, messages: Sequence[Message]) -> Asked:
+    """With what the question cost where the provider does not say: a token for four characters."""
+    return replace(asked, input_tokens=asked.input_tokens or sum(len(text) for _, text in messages) // 4)
 
 
 def _read(name: str, answered: Any) -> Asked:
@@ -238,5 +246,5 @@ def _faulty(name: str, error: Exception) -> Asked:
     passing = isinstance(error, TimeoutError | httpx.TransportError | OSError) or any(one in kind for one in _PASSING)
     passing = passing or (isinstance(status, int) and (status in (408, 409, 425, 429) or status >= 500))
     if isinstance(error, TimeoutError) or "Timeout" in kind:
-        told = "it did not answer in time"
+        told = TOO_LATE
     return Asked(name, fault="passing" if passing else "lasting", problem=told)

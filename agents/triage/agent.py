@@ -188,7 +188,11 @@ class TriageAgent:
             self._ended(one)
             return False
         told = self.told.get(one.incident)
-        if told is not None and "triaged" in _changes(one):  # a severity that triage raised is no news to it
+        ours = "triaged" in _changes(one)
+        if told is None and one.triage is not None and (ours or "worsened" not in _changes(one)):
+            self._remember_told(one)  # it was told, and forgotten since among so many others
+            return False
+        if told is not None and ours:  # a severity that triage raised is no news to it
             self.told[one.incident] = replace(told, severity=one.severity.value)
         if one.incident in self.waiting:
             self.waiting[one.incident] = (one, self.waiting[one.incident][1])

@@ -19,7 +19,8 @@ from agents.triage.words import listed, plural
 
 MOST = 40
 MOST_VERSIONS = 50
-"""Of a model; a sender may make up as many as it likes."""
+"""Of a model; a sender may make up as many as it likes, and models as well."""
+MOST_MODELS = 200
 NAMED = 4
 """Differences of a configuration that are named one by one."""
 
@@ -67,6 +68,8 @@ class Lately:
             return
         assert version is not None
         seen = self.versions.setdefault(model, {})
+        if len(self.versions) > MOST_MODELS:
+            del self.versions[next(iter(self.versions))]
         if version in seen or len(seen) >= MOST_VERSIONS:
             return
         if seen:

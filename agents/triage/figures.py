@@ -41,6 +41,9 @@ _ELSEWHERE = {
 """Number words of other languages in plain letters; those that are English words of another meaning are told by context."""
 _NO_IDS = frozenset({"and/or", "either/or", "e.g", "i.e", "a.m", "p.m"})
 _ENGLISH_TOO = frozenset({"due", "elf", "mil", "tre", "dos", "dix", "sept"})
+_RUN_ON = re.compile(rf"\b({'|'.join(_TENS)})({'|'.join(_UNDER_20[1:10])})\b")
+"""`twentyfive`."""
+_FOREIGN = frozenset(_ELSEWHERE) - _ENGLISH_TOO - {"cent", "cents"}
 _CHUNK = re.compile(r"[^\s()\[\]{},;\"“”‘’'!?<>=|`~≈≤≥…]+")
 _NUMBER = re.compile(
     r"([-+±]?)(\d+(?:\.\d+)?|\.\d+)(?:e([+-]?\d{1,3}))?(%|[x×]|k|m|bn|-?fold|st|nd|rd|th|s|ms|h|d)?", re.IGNORECASE
@@ -176,7 +179,7 @@ def _words(chunks: Sequence[str], at: int) -> tuple[int, list[Stated]]:
     run: list[str] = []
     taken = 0
     while at + taken < len(chunks):
-        parts = chunks[at + taken].lower().split("-")
+        parts = _RUN_ON.sub(r"\1-\2", chunks[at + taken].lower()).split("-")
         joined = bool(run) and parts == ["and"] and _is_number(_next(chunks, at + taken))
         if not joined and not all(_is_number(part) for part in parts):
             break
@@ -193,6 +196,8 @@ def _words(chunks: Sequence[str], at: int) -> tuple[int, list[Stated]]:
             "in",
             "out",
         ) else []
+    if "-" in word and (found := _hyphened(chunk)):
+        return 1, [found]
     if word in _ALONE:
         return 1, [("number", chunk, Decimal(_ALONE[word]).normalize(), False)]
     if word == "third" and at and (chunks[at - 1].lower() in ("a", "one") or _is_number(chunks[at - 1].lower())):
@@ -206,6 +211,18 @@ def _words(chunks: Sequence[str], at: int) -> tuple[int, list[Stated]]:
     if word not in _NO_IDS and (_ROMAN.fullmatch(chunk) or _ID.search(chunk)):
         return 1, [("id", chunk, Decimal(0), False)]
     return 1, []
+
+
+def _hyphened(chunk: str) -> Stated | None:
+    """What `three-day`, `two-thirds`, `one-in-three` or `vingt-deux` states; of several numbers it must occur as it is."""
+    first, *rest = chunk.lower().split("-")
+    if first in ("double", "doubled") and rest[0].startswith("check"):
+        return None
+    values = [_UNITS[part] for part in (first, *rest) if _UNITS.get(part, 0) > 1]
+    others = [part for part in (first, *rest) if part in _SCALES or part in _ALONE or part in _FOREIGN]
+    if others or len(values) > 1 or "third" in rest:
+        return "id", chunk, Decimal(0), False
+    return ("number", chunk, Decimal(values[0]).normalize(), False) if values else None
 
 
 def _is_number(word: str) -> bool:

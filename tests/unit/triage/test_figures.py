@@ -32,6 +32,7 @@ FACTS = figures(
         "incident a1b2-c3d4",
         "٤١٢ decisions, ４１２ decisions",
         "a 412-decision backlog; one of them, no one, a single one",
+        "a third-party caller, a one-sided test; double-check the well-known one-off",
     ],
 )
 def test_what_the_facts_display_may_be_said_in_any_way_of_writing_it(text: str) -> None:
@@ -57,6 +58,10 @@ def test_what_the_facts_display_may_be_said_in_any_way_of_writing_it(text: str) 
         ("97 characters", 1),
         ("10⁶", 0),
         ("¾ of them", 0),
+        ("two-thirds of them, one-half, three-quarters", 0),
+        ("a three-day outage, six-fold", 2),
+        ("one-in-three, half-a-million, vingt-deux", 1),
+        ("twentyfive decisions and ninetynine", 2),
     ],
 )
 def test_a_number_that_is_not_displayed_is_found(text: str, numbers: int) -> None:
