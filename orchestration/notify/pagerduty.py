@@ -1,6 +1,7 @@
 """PagerDuty: Events API v2. All messages of an incident carry one dedup_key, so repetitions never page twice.
 
-A trigger opens the alert, reminders and escalations add to it, acknowledge and resolve follow the incident's own.
+A trigger opens the alert, reminders and escalations add to it, acknowledge and resolve follow the incident's own. A weekly
+digest is no event: it is not sent on, should one ever be meant for here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ async def send(errand: Errand) -> Sent:
 
     Raises NotSent (429, 5xx), Undeliverable (400: a wrong routing key, say), Unreachable where a person's key is not there.
     """
+    if errand.message.data.kind == "digest":
+        return Sent("not sent on: a digest pages nobody")
     url = errand.url() if errand.channel.url else API
 
     async def one(key: str) -> None:
