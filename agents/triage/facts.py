@@ -15,13 +15,24 @@ from agents.people_events import FactData
 from agents.policy.reasons import clean
 from agents.triage.fields import reduced
 from agents.triage.seen import Seen
-from agents.triage.words import capital, count, figure, listed, moment, plural, share, span
+from agents.triage.words import (
+    capital,
+    count,
+    figure,
+    listed,
+    metric_words,
+    moment,
+    part_words,
+    plural,
+    share,
+    span,
+)
 
 LONGEST = 600
 """Characters of a fact."""
 MOST_SIGNALS, MOST_BESIDE, MOST_FEATURES, MOST_SEGMENTS, MOST_CHANGES = 3, 3, 3, 3, 6
 BESIDE = "beside"
-"""Among the values of a signal's fact: it is of another monitor, at the same time."""
+"""Among the values of a signal's fact: it is of another monitor, which is named, at the same time."""
 PROPOSAL = "proposal"
 """Among the values of a fact: it is about a change that needs a second person, which no LLM is asked about."""
 LATELY_MS = 14 * 86_400_000
@@ -43,13 +54,20 @@ def gather(seen: Seen) -> tuple[FactData, ...]:
 
 
 def subject(seen: Seen) -> str:
-    """`credit-limit, version 2.2.0, sex=female`."""
+    """`credit-limit 2.2.0, sex female`; what is not declared is said to be a model or a version."""
     one = seen.incident
-    version = "all versions" if one.version == "*" else f"version {seen.names.shown(one.version)}"
-    parts = [seen.names.shown(one.model)] if one.model else []
-    parts += [version] if one.version else []
-    parts += [seen.names.shown(one.segment)] if one.segment else []
+    parts = [model_words(seen, one.model, one.version)] if one.model else []
+    parts += [part_words(seen.names.shown(one.segment))] if one.segment else []
     return ", ".join(parts) or "the installation itself"
+
+
+def model_words(seen: Seen, model: str | None, version: str | None) -> str:
+    """A model and its version, by their names."""
+    named, which = seen.names.shown(model), "" if version is None else seen.names.shown(version)
+    named = f"model {named}" if named.startswith("‹") else named
+    if which in ("", "*"):
+        return named + (", all versions" if which else "")
+    return f"{named}, version {which}" if which.startswith("‹") or named.startswith("model ‹") else f"{named} {which}"
 
 
 def cause_name(seen: Seen) -> str:
@@ -151,14 +169,18 @@ def _signals(seen: Seen) -> Iterator[Found]:
 
 def described(seen: Seen, signal: SignalData) -> str:
     """One signal in a sentence: whose, where, what, how large, of how many, since when, how strong."""
-    whose = "all versions" if signal.scope == "model" else f"version {seen.names.shown(signal.version)}"
+    whose = model_words(seen, signal.model, "*" if signal.scope == "model" else signal.version)
     where = where_of(seen, signal)
-    about = f"the monitor {signal.monitor} on {seen.names.shown(signal.model)}, {whose}{', ' if where else ''}{where}"
-    return f"{about}: the {judged(signal)}."
+    about = f"the monitor {signal.monitor} on {whose}{', ' if where else ''}{where}"
+    return f"{about}: the {judged(signal, own_time=seen.own_time)}."
 
 
-def judged(signal: SignalData) -> str:
-    """What a signal says, without whose it is: `impact ratio is 0.62 (interval 0.55 to 0.70, n = 4,210); …`."""
+def judged(signal: SignalData, *, own_time: bool = False, whole: bool = True) -> str:
+    """What a signal says, without whose it is: `approval-rate ratio is 0.62 (interval 0.55 to 0.70, n = 4,210); …`.
+
+    `own_time`: its times are those that decisions carry. Without `whole` it is fit for a summary: neither how many decisions
+    came since then, nor how many could be counted.
+    """
     metric = metric_name(signal)
     parts = [f"{metric} is not known yet"]
     if signal.estimate is not None:
@@ -172,20 +194,21 @@ def judged(signal: SignalData) -> str:
         parts = [f"{metric} is {figure(signal.estimate, signal.metric)}{bounds}"]
     since = signal.onset_ms if signal.onset_ms is not None else signal.since_ms
     when = f" since about {moment(since)}" if since is not None and since > 0 else ""
+    when += " in the decisions' own time" if when and own_time else ""
     parts.append(_STATUS[signal.status] + when)
-    if signal.onset_n:
+    if signal.onset_n and whole:
         parts.append(f"{plural(signal.onset_n, 'decision')} since then")
     if signal.status is SignalStatus.ALARM and signal.e_value is not None and signal.budget_unit is not None:
         strong = strength(signal.e_value, signal.budget_unit)
         parts.append(f"strength of the alarm: {strong} ({signal.guarantee or 'no guarantee'})")
-    if signal.coverage is not None and signal.coverage < 0.995:
+    if signal.coverage is not None and signal.coverage < 0.995 and whole:
         parts.append(f"{share(signal.coverage)} of the decisions could be counted")
     return "; ".join(parts)
 
 
 def metric_name(signal: SignalData) -> str:
-    """`impact ratio`, `PSI`."""
-    return "PSI" if signal.metric == "psi" else (signal.metric or "estimate").replace("_", " ")
+    """`approval-rate ratio`."""
+    return metric_words(signal.metric)
 
 
 _STATUS = {
@@ -198,11 +221,12 @@ _STATUS = {
 
 
 def where_of(seen: Seen, signal: SignalData) -> str:
-    """`sex=female against sex=male, product=loan`; empty for everything."""
-    parts = [seen.names.shown(part) for part in (signal.group, signal.segment) if part]
+    """`sex female against male, product loan`; empty for everything."""
+    parts = [part_words(seen.names.shown(part)) for part in (signal.group, signal.segment) if part]
     against = seen.names.shown(signal.reference) if signal.reference and "=" in signal.reference else "‹"
     if parts and not against.startswith("‹"):
-        parts[0] += f" against {against}"
+        attribute = (signal.group or "").partition("=")[0] + "="
+        parts[0] += f" against {part_words(against.removeprefix(attribute))}"
     return ", ".join(parts)
 
 
@@ -233,13 +257,14 @@ def _before_after(seen: Seen, signal: SignalData) -> Iterator[Found]:
         assert old.estimate is not None
         size = f"{metric_name(old)} {figure(old.estimate, old.metric)}"
         many = f" (n = {count(old.n)})" if old.n is not None else ""
-        text = f"Version {seen.names.shown(old.version)} for comparison: {size}{many}, {_STATUS[old.status]}."
+        text = f"For comparison, version {seen.names.shown(old.version)}: {size}{many}, {_STATUS[old.status]}."
         yield "before_after", text, {"estimate": old.estimate, "n": old.n}, _key(seen, old)
 
 
 def _rates(seen: Seen, signal: SignalData) -> Found:
     """A group's rate and its reference's."""
-    detail, names = signal.detail, (seen.names.shown(signal.group), seen.names.shown(signal.reference))
+    detail = signal.detail
+    names = [part_words(seen.names.shown(one)) for one in (signal.group, signal.reference)]
     sizes = [
         f"{share(detail[rate])} of {name}" + (f" (n = {count(detail[n])})" if n in detail else "")
         for name, rate, n in ((names[0], "rate", "n_group"), (names[1], "reference_rate", "n_reference"))
@@ -286,10 +311,13 @@ def _segments(seen: Seen) -> Iterator[Found]:
 
 
 def _beside(seen: Seen) -> Iterator[Found]:
-    others = [one for one in seen.beside if not (one.group or "").startswith("feature=")]
-    for signal in others[:MOST_BESIDE]:
+    worst: dict[str, SignalData] = {}
+    for one in seen.beside:
+        if not (one.group or "").startswith("feature="):
+            worst.setdefault(one.monitor, one)
+    for signal in list(worst.values())[:MOST_BESIDE]:
         text = f"At the same time, {described(seen, signal)}"
-        yield "signal", text, {**_values(signal), BESIDE: "yes"}, _key(seen, signal)
+        yield "signal", text, {**_values(signal), BESIDE: signal.monitor}, _key(seen, signal)
 
 
 def _changes(seen: Seen) -> Iterator[Found]:

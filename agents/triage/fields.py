@@ -59,6 +59,30 @@ def reduced(text: str) -> str:
     return f"‹{category(text)}, {len(text):,} characters, sha256:{digest}›"
 
 
+def spoken(text: str) -> str:
+    """A text of ours as people read it: what stands for a text that is not shown becomes words of the sentence.
+
+    >>> spoken("Version ‹words, 9 characters, sha256:3e6099e1› of credit-limit is new.")
+    'An undeclared version (9 characters, digest 3e6099e1) of credit-limit is new.'
+    >>> spoken("caller ‹one word, 7 characters, sha256:c0a49776›, product ‹words, 16 characters, sha256:2ebc05c5›")
+    'an undeclared caller (7 characters, digest c0a49776), product (not shown: words, 16 characters, digest 2ebc05c5)'
+    """
+    return _SPOKEN.sub(_said, text)
+
+
+_SPOKEN = re.compile(
+    r"(?:\b(?P<what>version|caller|model) )?‹(?P<kind>[^‹›,]*), (?P<size>[\d,]+ characters), sha256:(?P<digest>\w+)›",
+    re.IGNORECASE,
+)
+
+
+def _said(found: re.Match[str]) -> str:
+    what, size, digest = found["what"], found["size"], found["digest"]
+    if what is None:
+        return f"(not shown: {found['kind']}, {size}, digest {digest})"
+    return f"{'An' if what[0].isupper() else 'an'} undeclared {what.lower()} ({size}, digest {digest})"
+
+
 @dataclass(frozen=True)
 class Names:
     """What the configuration declares, and may therefore be shown."""

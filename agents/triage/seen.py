@@ -58,6 +58,11 @@ class Seen:
         return self.configuration.models.get(name) if name is not None else None
 
     @cached_property
+    def own_time(self) -> bool:
+        """Whether its decisions carry the time that monitors count in, which need not be today's."""
+        return self.model is not None and self.model.clock == "event"
+
+    @cached_property
     def rule(self) -> tuple[Policy, Rule] | None:
         """The rule that raised it, where one did."""
         name, _, rule = self.incident.cause.partition("/")

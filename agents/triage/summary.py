@@ -33,6 +33,38 @@ _CAUSE: Mapping[CauseKind, str] = {
 }
 
 
+_FAULTS: Mapping[str, tuple[str, str]] = {
+    "record/malformed": ("cannot be read and was put aside", "cannot be read and were put aside"),
+    "record/undeclared": (
+        "was put aside, since nobody declared the model",
+        "were put aside, since nobody declared the model",
+    ),
+    "record/conflict": (
+        "was withheld, since its id stands for another decision already",
+        "were withheld, since their ids stand for other decisions already",
+    ),
+}
+"""What became of records with a fault: of one, and of several."""
+_STRANGE: Mapping[str, tuple[str, str, str]] = {
+    "model": (
+        "A model that nobody declared makes decisions, or the model's name is wrong",
+        "Find out who runs it; then declare it, or have it stopped",
+        "Who runs this model, and is it meant to decide already?",
+    ),
+    "version": (
+        "A version that nobody declared makes decisions",
+        "Ask the owners of {model} whether they rolled it out; then declare it, or have it taken back",
+        "Who rolled this version out, and is it meant to decide already?",
+    ),
+    "id": (
+        "The sender used one id for different decisions",
+        "Ask who sends the decisions of {model} how their ids are made",
+        "Does the sender repeat its ids, or did it change a decision after sending it?",
+    ),
+}
+"""What is strange: what that means, where to look first, and what to ask."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What reviewers are told."""
@@ -48,10 +80,12 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
     """Of one incident; figures stand as they do in the facts, whose ids are cited."""
     used: list[str] = []
 
-    def cite(kind: str, number: int = 1, *, beside: bool = False) -> list[FactData]:
-        found = [one for one in facts if one.kind == kind and (BESIDE in one.values) == beside][:number]
+    def cited(found: list[FactData]) -> list[FactData]:
         used.extend(one.id for one in found)
         return found
+
+    def cite(kind: str, number: int = 1, *, beside: bool = False) -> list[FactData]:
+        return cited([one for one in facts if one.kind == kind and (BESIDE in one.values) == beside][:number])
 
     signal = worst(seen)
     sentences = [_what(seen, cite("held") + cite("count"))]
@@ -61,8 +95,8 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
         sentences += [one.text for one in cite("rule")]
     sentences += [one.text for one in cite("before_after")]
     sentences += [one.text for one in cite("feature")] if judged.cause in ("data_drift", "data_quality") else []
-    sentences += [one.text for one in cite("signal", beside=True)]
-    sentences += _changed(cite("change", 2))
+    sentences += _changed(cited(_change(seen, facts)))
+    sentences += _beside(seen, cite("signal", 3, beside=True))
     deadline = [one.text for one in cite("deadline")]
     return Summary(
         summary=_fitted(sentences, deadline),
@@ -85,6 +119,9 @@ def _what(seen: Seen, facts: list[FactData]) -> str:
         says = {SignalStatus.ALARM: "raises an alarm", SignalStatus.WARN: "warns"}
         does = says.get(signal.status, "spoke up") if signal is not None else "spoke up"
         return f"The monitor {name} {does} for {about}, first at {since}."
+    if one.cause in _FAULTS:
+        many = plural(one.count, "decision") + f" of {about}" if one.model else plural(one.count, "record")
+        return f"{many} {_FAULTS[one.cause][one.count != 1]} ({name}), first at {since}."
     if seen.rule is not None or one.cause.startswith("record/"):
         did = {"block": "blocked", "log": "let go and flagged"}.get(one.effect.value if one.effect else "", "flagged")
         many = plural(one.count, "decision") + f" of {about}" if one.model else plural(one.count, "record")
@@ -101,12 +138,29 @@ def _signal(seen: Seen, signal: SignalData) -> str:
     where = where_of(seen, signal)
     who = "" if seen.incident.cause == signal.monitor else f"The monitor {signal.monitor} says: "
     there = f"for {where} " if where and where not in metric_name(signal) else ""
-    said = f"{there}the {judged_signal(signal)}."
+    said = f"{there}the {judged_signal(signal, own_time=seen.own_time, whole=False)}."
     return f"{who}{said}" if who else capital(said)
 
 
+def _change(seen: Seen, facts: tuple[FactData, ...]) -> list[FactData]:
+    """The change that it is most likely about: that its own version is new, else the last one."""
+    changes = [one for one in facts if one.kind == "change"]
+    own = [one for one in changes if one.source == f"{seen.incident.model}/{seen.incident.version}"]
+    return (own or [one for one in changes if one.values.get("what") != "version"] or changes)[-1:]
+
+
 def _changed(facts: list[FactData]) -> list[str]:
-    return [f"What changed: {one.text[:1].lower()}{one.text[1:]}" for one in facts[-1:]]
+    return [f"What changed: {one.text[:1].lower()}{one.text[1:]}" for one in facts]
+
+
+def _beside(seen: Seen, facts: list[FactData]) -> list[str]:
+    """Which other monitors have something to say; what, their facts tell."""
+    names = [str(one.values[BESIDE]) for one in facts]
+    if not names:
+        return []
+    does = "alarms or warns" if len(names) == 1 else "alarm or warn"
+    what = f"the monitor {names[0]} {does}" if len(names) == 1 else f"the monitors {listed(names)} {does}"
+    return [f"At the same time {what} for {seen.names.shown(seen.incident.model)}."]
 
 
 def _fitted(sentences: list[str], last: list[str]) -> str:
@@ -123,7 +177,8 @@ def _fitted(sentences: list[str], last: list[str]) -> str:
 def _cause_text(seen: Seen, judged: Judged, similar: list[FactData]) -> str:
     if seen.incident.proposal is not None:
         return "Somebody's proposal, not a fault."
-    told = [_CAUSE[judged.cause]]
+    strange = _strange(seen)
+    told = [strange[0] if strange else _CAUSE[judged.cause]]
     if judged.cause in ("bias", "model_change") and new_version_differs(seen):
         told.append(f"version {seen.names.shown(seen.incident.version)} is new and the other versions are not affected")
     moved = [one for one in seen.beside if seen.kind(one.monitor) == "data_drift"]
@@ -147,6 +202,7 @@ def _action_text(seen: Seen, judged: Judged) -> str:
         whose = "Find out whose calls these are, since the caller is not a declared one"
     held = f"; then answer the {plural(one.held, 'held decision')}" if one.held else ""
     rule = f"{seen.rule[0].policy}/{seen.rule[1].id}" if seen.rule is not None else "the rule"
+    strange = _strange(seen)
     texts: Mapping[Advice, str] = {
         "review_held": _review(one.held),
         "approve_held": "Look at some of the held decisions; incidents like this one were approved.",
@@ -154,13 +210,25 @@ def _action_text(seen: Seen, judged: Judged) -> str:
         "quarantine_version": f"Put version {version} of {model} in quarantine, so that nobody is decided on by it{held}.",
         "fall_back": f"Order the fallback for {model} until the cause is known{held}.",
         "pause_caller": f"{whose}, and pause it if nobody knows of these calls{held}.",
-        "fix_data": f"Ask who delivers {'the inputs of ' + model if one.model else 'these records'} what changed, "
+        "fix_data": f"{strange[1].format(model=model)}{held}."
+        if strange
+        else f"Ask who delivers {'the inputs of ' + model if one.model else 'these records'} what changed, "
         f"and have it mended{held}.",
         "tune_rule": f"Look at a sample; if these decisions are right, loosen {rule} by a proposed change{held}.",
-        "investigate": f"{_look(judged.cause, one.model and model)}{held}.",
+        "investigate": f"{strange[1].format(model=model) if strange else _look(judged.cause, one.model and model)}{held}.",
         "watch": "Nothing is waiting: look again if it grows.",
     }
     return texts[judged.action]
+
+
+def _strange(seen: Seen) -> tuple[str, str, str] | None:
+    """Where it is about a model, a version or an id that should not be there, what to say of that."""
+    if seen.incident.cause == "record/undeclared":
+        return _STRANGE["model"]
+    if seen.incident.cause == "record/conflict":
+        return _STRANGE["id"]
+    undeclared = seen.rule is not None and "version_declared" in seen.rule[1].when
+    return _STRANGE["version"] if undeclared else None
 
 
 def _review(held: int) -> str:
@@ -204,7 +272,8 @@ def _questions(seen: Seen, judged: Judged) -> tuple[str, ...]:
     }
     if seen.incident.proposal is not None:
         return ("Does it do what its author says, and nothing else?",)
-    found = [by_cause[judged.cause]]
+    strange = _strange(seen)
+    found = [strange[2] if strange else by_cause[judged.cause]]
     signal = worst(seen)
     if signal is not None and signal.coverage is not None and signal.coverage < 0.8:
         found.append(f"Only {share(signal.coverage)} could be counted: is what is known of the others comparable?")

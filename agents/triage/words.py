@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-_SHARES = ("rate", "share", "coverage", "accuracy", "estimated_accuracy")
+SHARES = ("rate", "share", "coverage", "accuracy", "estimated_accuracy")
+"""How the names of figures end that are a share of one."""
+METRICS = {
+    "after_hours_share": "share of calls after hours",
+    "anomaly_rate": "share of unusual decisions",
+    "calibration_error": "error of the stated probabilities",
+    "difference": "difference of rates",
+    "finding_share": "share of prompts",
+    "flip_rate": "share of answers that changed",
+    "impact_ratio": "approval-rate ratio",
+    "label_coverage": "share of decisions whose outcome is known",
+    "missing_rate": "share that is missing",
+    "psi": "shift of the inputs (PSI)",
+    "rate_ratio": "calls, against the usual",
+    "residual": "difference from the reference version",
+    "selection_rate": "approval rate",
+}
+"""Monitors' figures as people say them; any other by its own name."""
 _SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"))
 
 
@@ -33,11 +50,34 @@ def figure(number: float, metric: str | None = None) -> str:
     >>> figure(0.7, "impact_ratio"), figure(0.041, "missing_rate"), figure(0.0012), figure(1234.5)
     ('0.70', '4.1 %', '0.0012', '1,234')
     """
-    if metric is not None and metric.endswith(_SHARES) and abs(number) <= 1:
+    if metric is not None and metric.endswith(SHARES) and abs(number) <= 1:
         return share(number)
     if abs(number) >= 1000:
         return count(number)
     return f"{number:.2f}" if abs(number) >= 0.01 or number == 0 else f"{number:.2g}"
+
+
+def metric_words(metric: str | None) -> str:
+    """What a figure is called.
+
+    >>> metric_words("impact_ratio"), metric_words("true_positive_rate"), metric_words(None)
+    ('approval-rate ratio', 'true positive rate', 'estimate')
+    """
+    return METRICS.get(metric or "", (metric or "estimate").replace("_", " "))
+
+
+def part_words(part: str) -> str:
+    """A part of the traffic, as it is said.
+
+    >>> part_words("age_band=under 26"), part_words("feature=pay_0"), part_words("flips & sex=female"), part_words("x_y")
+    ('age band under 26', 'input pay_0', 'flips, sex female', 'x_y')
+    """
+    said = []
+    for one in part.split(" & "):
+        name, equals, value = one.partition("=")
+        name = "input" if name == "feature" else name.replace("_", " ") if equals else name
+        said.append(f"{name} {value}" if equals else name)
+    return ", ".join(said)
 
 
 def moment(ms: int) -> str:

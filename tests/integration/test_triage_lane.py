@@ -47,7 +47,7 @@ async def test_each_incident_is_told_once_and_again_when_it_is_worse(broker, pre
     revisions = [one["data"]["revision"] for one in found if one["data"]["incident"] == "7f29-k1mq"]
     assert [one // 2 for one in revisions] == [1, 2, 3], "once for each growth, whichever revision of it came first"
     assert {one["data"]["cause"] for one in found} == {"bias", "data_quality"}
-    assert "impact ratio is 0.62 (interval 0.55 to 0.70, n = 4,210)" in found[0]["data"]["summary"]
+    assert "approval-rate ratio is 0.62 (interval 0.55 to 0.70, n = 4,210)" in found[0]["data"]["summary"]
     lane = lanes_of(settings, CONFIGURATION, ["triage"])[0]
     assert isinstance(lane, ManifestLane)
     again = await reexecute_manifests(settings, lane.name, lane.inputs, lane.make)

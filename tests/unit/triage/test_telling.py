@@ -15,6 +15,7 @@ from agents.policy.surroundings import signal_key
 from agents.records import Plain, collect
 from agents.triage.agent import PATIENCE_MS, TriageAgent, tell
 from agents.triage.figures import figures, unknown
+from agents.triage.seen import Change
 from agents.triage.similar import Memory, Past, words
 from tests.unit.triage.situations import CONFIGURATION, DAY_MS, NOW_MS, incident, seen, signal
 
@@ -22,9 +23,9 @@ from tests.unit.triage.situations import CONFIGURATION, DAY_MS, NOW_MS, incident
 def test_the_summary_says_what_how_large_since_when_what_changed_and_by_when() -> None:
     told = tell(seen())
     for part in (
-        "412 decisions of credit-limit, version 2.2.0 are held by fairness/hold-declines",
-        "for sex=female against sex=male the impact ratio is 0.62 (interval 0.55 to 0.70, n = 4,210)",
-        "31.2 % of sex=female (n = 1,204), and to 50.3 % of sex=male (n = 3,006)",
+        "412 decisions of credit-limit 2.2.0 are held by fairness/hold-declines",
+        "for sex female against male the approval-rate ratio is 0.62 (interval 0.55 to 0.70, n = 4,210)",
+        "31.2 % of sex female (n = 1,204), and to 50.3 % of sex male (n = 3,006)",
         "version 2.2.0 of credit-limit was seen for the first time, on 2026-03-01 09:14 UTC, 23 hours before",
         "The deadline is 2026-03-02 17:04 UTC (in 7 hours); then what is held is withheld.",
     ):
@@ -41,6 +42,61 @@ def test_everything_that_it_says_stands_in_its_facts() -> None:
     known = figures([*(fact.text for fact in told.facts), told.incident])
     for text in (told.summary, told.cause_text, told.action_text, *told.questions):
         assert unknown(text, known) == ([], []), text
+
+
+def test_times_that_decisions_carry_themselves_are_told_from_those_on_the_clock() -> None:
+    document = CONFIGURATION.document()
+    document["models"]["credit-limit"]["clock"] = "event"
+    own = "UTC in the decisions' own time"
+    for configuration, expected in ((Configuration.model_validate(document), True), (CONFIGURATION, False)):
+        told = tell(seen(configuration=configuration))
+        assert (own in told.summary) == expected
+        assert (own in " ".join(fact.text for fact in told.facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "about", "ask", "advice"),
+    [
+        ({"cause": "record/undeclared"}, "nobody declared the model", "A model that nobody", "declare it"),
+        (
+            {"cause": "record/conflict"},
+            "id stands for another",
+            "one id for different decisions",
+            "how their ids are made",
+        ),
+        ({"cause": "limits/new"}, "was blocked by limits/new", "A version that nobody", "whether they rolled it out"),
+    ],
+)
+def test_what_should_not_be_there_is_not_called_a_version_that_behaves_differently(
+    more: Any, about: str, ask: str, advice: str
+) -> None:
+    document = CONFIGURATION.document()
+    rule = {
+        "id": "new",
+        "when": "NOT model.version_declared",
+        "effect": "block",
+        "severity": "error",
+        "team": "fair-lending",
+    }
+    next(one for one in document["policies"] if one["policy"] == "limits")["rules"].append({**rule, "reason": "new"})
+    one = incident(**{"effect": "block", "count": 1, "held": 0, **more})
+    told = tell(seen(one, configuration=Configuration.model_validate(document), similar=()))
+    assert about in told.summary
+    assert ask in told.cause_text
+    assert advice in told.action_text
+
+
+def test_of_several_changes_the_one_of_its_own_version_is_told_and_cited() -> None:
+    seen_first = "version {0} of credit-limit was seen for the first time"
+    given = tuple(
+        Change(NOW_MS - ago, "version", seen_first.format(name), f"credit-limit/{name}", "credit-limit")
+        for name, ago in (("2.2.0", DAY_MS), ("9.9", 60_000))
+    )
+    told = tell(seen(changes=given))
+    assert "What changed: version 2.2.0" in told.summary
+    cited = [fact.text for fact in told.facts if fact.id in told.cites and fact.kind == "change"]
+    assert len(cited) == 1
+    assert cited[0].startswith("Version 2.2.0")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +271,7 @@ def test_an_incident_of_a_monitor_waits_a_moment_for_its_signal() -> None:
     assert steps.step(NOW_MS + 1, of(one)) == []
     steps.restart()
     (told,) = steps.step(NOW_MS + 500, signalled())
-    assert "For sex=female against sex=male the impact ratio is 0.62" in told.summary
+    assert "For sex female against male the approval-rate ratio is 0.62" in told.summary
     assert steps.step(NOW_MS + 600, of(incident(incident="bbbb-0001", cause="drift", held=0))) == []
     (told,) = steps.step(NOW_MS + 600 + PATIENCE_MS)
     assert told.incident == "bbbb-0001"
