@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from orchestration.console.words import HOUR, YEAR, figure, share, stamp, strength
+from orchestration.console.words import HOUR, MINUTE, YEAR, figure, share, stamp, strength
 from orchestration.console.words import count as whole
 
 ROW, AXIS = 46, 30
@@ -233,7 +233,7 @@ def _axis_time(ms: int, span: int) -> str:
     if span > 3 * YEAR:
         return text.partition(",")[0]
     day, _, hour = text.partition(", ")
-    short = f"{hour[:5]} UTC"
+    short = f"{hour[:5] if span > 10 * MINUTE else hour[:8]} UTC"  # both ends of a short course are the same minute
     return short if span < 12 * HOUR else f"{day.rsplit(' ', 1)[0]}, {short}"
 
 

@@ -17,6 +17,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from agents.events import SignalData
+from agents.triage.words import METRICS
+from agents.triage.words import SHARES as SHARE_METRICS
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 YEAR = 365.25 * DAY
@@ -65,17 +67,6 @@ ADVICE = {
     "watch": "Watch; nothing else now",
 }
 SIGNALS = {"none": "nothing yet", "insufficient": "too few yet", "ok": "fine", "warn": "warning", "alarm": "alarm"}
-METRICS = {
-    "impact_ratio": "approval-rate ratio",
-    "selection_rate": "approval rate",
-    "difference": "difference of rates",
-    "psi": "shift of the inputs (PSI)",
-    "residual": "difference from the reference version",
-    "rate_ratio": "calls, against the usual",
-    "flip_rate": "share of answers that changed",
-    "calibration_error": "error of the stated probabilities",
-    "label_coverage": "share of decisions whose outcome is known",
-}
 ROLES = {
     "viewer": "sees",
     "reviewer": "answers",
@@ -214,12 +205,14 @@ def _about(value: float) -> str:
 
 
 def interval(signal: SignalData) -> str:
-    """`0.61 (0.52 to 0.69)`."""
+    """`0.61 (0.52 to 0.69)`; of a share `6.1 % (5.2 % to 6.9 %)`."""
     if signal.estimate is None:
         return "—"
+    part = (signal.metric or "").endswith(SHARE_METRICS) and abs(signal.estimate) <= 1
+    said = share if part else figure
     if signal.lower is None or signal.upper is None:
-        return figure(signal.estimate)
-    return f"{figure(signal.estimate)} ({figure(signal.lower)} to {figure(signal.upper)})"
+        return said(signal.estimate)
+    return f"{said(signal.estimate)} ({said(signal.lower)} to {said(signal.upper)})"
 
 
 def metric_words(metric: str | None) -> str:

@@ -30,7 +30,7 @@ from orchestration.console.redaction import Redacted, protected_names, reason_sh
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
-from orchestration.console.words import EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
+from orchestration.console.words import DAY, EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, held_item, held_items, incidents_of
 from orchestration.reading.incident import Incident, incident
@@ -162,6 +162,10 @@ def _label(label: str, model: str | None, configuration: Configuration | None) -
 
 def _about(item: HeldItem, decision: Decision | None) -> Pairs:
     pairs = about_of(f"{item.model or '—'} {item.version or ''}".strip(), decision)
+    if decision is not None and decision.time is not None and item.held_ms is not None:
+        away = abs(item.held_ms - decision.time.timestamp() * 1000)
+        own = "Decided, by its own time" if away > DAY else "Decided"  # a replay, or a sender whose clock is wrong
+        pairs = tuple((own if name == "Decided" else name, value) for name, value in pairs)
     held = (("Held", stamp(item.held_ms)),) if item.held_ms is not None else ()
     return (*pairs, *held, ("Position", item.id))
 

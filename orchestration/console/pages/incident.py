@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +14,8 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import Position
-from agents.people_events import FactData, Proposal, TriageData
+from agents.people_events import FactData, IncidentData, Proposal, TriageData
+from agents.triage.fields import reduced, spoken
 from orchestration import second_person
 from orchestration.console.answering import page_ticket, seen
 from orchestration.console.pages.answers import acts_of, cannot, form_of
@@ -27,7 +29,7 @@ from orchestration.console.pages.asking import (
     with_query,
 )
 from orchestration.console.pages.incident_charts import charts_of
-from orchestration.console.pages.queue import row
+from orchestration.console.pages.queue import counted, row
 from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
 from orchestration.console.parts import parts_of
 from orchestration.console.redaction import reason_shown
@@ -51,6 +53,7 @@ from orchestration.reading.incident import Changed, Incident, Ruled, incident
 from orchestration.settings import Settings
 
 SIZE = 10
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 SOURCES = {
     "rule": ("the rules", "/policies"),
     "signal": ("what monitors say", "/models"),
@@ -99,13 +102,14 @@ def made(
     held = None
     if data.effect == "hold" and found.held.total:
         page = held_items(base, data, waits=None, after=after, limit=SIZE)
-        rows = tuple(_held_row(one, data.incident, opened, viewer, configuration) for one in page.items)
-        held = _held(found, page, rows, opened, after)
+        reason = _common(page, data.cause, viewer, configuration)
+        rows = tuple(_held_row(one, data.incident, opened, viewer, configuration, reason) for one in page.items)
+        held = replace(_held(found, page, rows, opened, after), reason=reason)
     return IncidentView(
         row=row(found.line, viewer, configuration),
         reason=reason_shown(data.reason, data.cause, viewer, configuration),
         facts=_facts(found),
-        told=_told(found.triage, found.deterministic),
+        told=_told(found.triage, found.deterministic, data, waiting),
         charts=charts_of(base, data, configuration),
         held=held,
         similar=_similar(base, found, viewer),
@@ -153,36 +157,61 @@ def _facts(found: Incident) -> tuple[tuple[str, str], ...]:
     if data.segment:
         pairs.append(("Part of the traffic", data.segment))
     if data.count != found.held.waiting:
-        pairs.append(("Counted", several(data.count, "decision", "decisions")))
+        pairs.append(("Counted", counted(data.cause, data.count)))
     if data.proposal is not None:
         pairs.append(("Proposed by", data.proposal.author))
     return tuple(pairs)
 
 
-def _told(said: TriageData | None, deterministic: TriageData | None) -> Told | None:
+def _told(said: TriageData | None, deterministic: TriageData | None, data: IncidentData, waiting: int) -> Told | None:
     if said is None:
         return None
+
+    def read(text: str) -> str:
+        return readable(text, data)
+
     facts = said.facts or (deterministic.facts if deterministic is not None else ())
     instead = said.instead or (deterministic.instead if deterministic is not None and said.by == "model" else None)
-    first, more = two_sentences(said.summary)
+    first, more = two_sentences(read(said.summary))
     return Told(
         sentences=first,
         more=more,
         cause=CAUSES.get(said.cause, said.cause),
         advice=ADVICE.get(said.action, said.action),
         by_model=(said.usage[-1].model if said.usage else "a model") if said.by == "model" else "",
-        cause_text=said.cause_text,
-        advice_text=said.action_text,
-        questions=said.questions,
-        facts=tuple(_fact(one, one.id in said.cites) for one in facts),
+        cause_text=read(said.cause_text),
+        advice_text=read(said.action_text),
+        questions=tuple(read(one) for one in said.questions),
+        facts=tuple(_fact(one, one.id in said.cites, read(one.text)) for one in facts),
         checks=tuple((one.check.replace("_", " "), one.passed, one.detail) for one in said.checks),
         instead=instead or "",
+        then=_then(facts, data, waiting),
     )
 
 
-def _fact(one: FactData, cited: bool) -> Fact:
+def readable(text: str, data: IncidentData) -> str:
+    """A text of triage in words. Names that the page shows anyway stand for themselves, in quotes, if they are plain names."""
+    for name in (data.model, data.version):
+        if name and _NAME.fullmatch(name):
+            text = text.replace(reduced(name), f"“{name}”")
+    return spoken(text)
+
+
+def _then(facts: Sequence[FactData], data: IncidentData, waiting: int) -> str:
+    """How far the incident has come since its summary was written."""
+    figures = {name: value for one in facts if one.kind in ("held", "count") for name, value in one.values.items()}
+    held, count_then = figures.get("held"), figures.get("count")
+    if isinstance(held, int | float):
+        now = "nothing waits any more" if not waiting else f"{several(waiting, 'waits', 'wait')} now"
+        return f"Written when {several(int(held), 'was', 'were')} held; {now}." if held != waiting else ""
+    if isinstance(count_then, int | float) and count_then and count_then != data.count and "/" in data.cause:
+        return f"Written after {counted(data.cause, int(count_then))}; {count(data.count)} by now."
+    return ""
+
+
+def _fact(one: FactData, cited: bool, text: str) -> Fact:
     words, url = SOURCES.get(one.kind, ("", ""))
-    return Fact(one.id, one.text, one.kind, words, url, cited)
+    return Fact(one.id, text, one.kind, words, url, cited)
 
 
 def _held(
@@ -203,14 +232,22 @@ def _held(
     )
 
 
+def _common(page: HeldPage, cause: str, viewer: Viewer, configuration: Configuration | None) -> str:
+    """What the incident's own rule says of each of them, where that is the same."""
+    texts = {reason.text for one in page.items for reason in one.reasons if reason.rule == cause}
+    return reason_shown(texts.pop(), cause, viewer, configuration) if len(texts) == 1 else ""
+
+
 def _held_row(
     one: HeldItem,
     incident: str,
     opened: Collection[Position],
     viewer: Viewer,
     configuration: Configuration | None,
+    common: str = "",
 ) -> HeldRow:
     reasons = (reason_shown(reason.text, reason.rule, viewer, configuration) for reason in one.reasons)
+    reasons = (text for text in reasons if text != common)
     return HeldRow(
         position=one.id,
         url=decision_url(one.decision, incident),

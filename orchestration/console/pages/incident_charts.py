@@ -65,13 +65,18 @@ def monitors_of(incident: IncidentData, configuration: Configuration | None) -> 
 
 
 def _rates(focus: Sequence[SignalData], configuration: Configuration | None) -> Iterable[Chart]:
-    """A chart for each monitor, segment and reference, strongest evidence first: groups beside what they are compared with."""
+    """A chart for each monitor, segment and attribute, strongest evidence first: groups beside what they are compared with.
+
+    Where groups are compared with each other, both ways, it is the stronger way that is drawn.
+    """
     by: dict[tuple[str, str | None, str], list[SignalData]] = {}
     for one in focus:
         if one.group is not None and one.reference is not None and one.detail.get("n_group"):
             by.setdefault((one.monitor, one.segment, one.reference), []).append(one)
-    strongest = sorted(by.items(), key=lambda item: -_worst(item[1]))[:MOST_CHARTS]
-    for (monitor, segment, reference), rows in strongest:
+    strongest: dict[tuple[str, str | None, str], tuple[tuple[str, str | None, str], list[SignalData]]] = {}
+    for key, rows in sorted(by.items(), key=lambda item: -_worst(item[1])):
+        strongest.setdefault((*key[:2], (rows[0].group or "").partition("=")[0]), (key, rows))
+    for (monitor, segment, reference), rows in list(strongest.values())[:MOST_CHARTS]:
         yield _compared(monitor, segment, reference, rows, configuration)
 
 

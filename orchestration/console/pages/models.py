@@ -106,6 +106,10 @@ def _version(
     mine = [row for row in said if (row.data.model, row.data.version) == (one.model, one.version)]
     trouble = [row for row in mine if row.data.status in TROUBLE]
     rest = [row for row in mine if row.data.status not in TROUBLE]
+    strongest: dict[str, overview.Signalled] = {}
+    for row in sorted(trouble, key=lambda row: (row.data.status != "alarm", -(row.data.e_value or 0.0))):
+        strongest.setdefault(row.data.monitor, row)
+    first = list(strongest.values())
     counts = [("", "Decisions in all", one.decisions)] if one.version != ALL_VERSIONS else []
     counts += [
         (effect or "duplicate", f"{words}, 24 h", one.last_day[effect])
@@ -120,10 +124,11 @@ def _version(
         one.first_ms,
         one.last_ms,
         tuple(counts),
-        tuple(_signal(base, row, trend=True) for row in trouble),
+        tuple(_signal(base, row, trend=True) for row in trouble if row in first),
         len(rest),
         tuple(_signal(base, row) for row in rest[:MOST_QUIET]),
         one.declared,
+        tuple(_signal(base, row) for row in trouble if row not in first),
     )
 
 

@@ -43,6 +43,8 @@ class VersionHealth:
     """Signals that are fine and left out of `signals`."""
     rest: tuple[SignalRow, ...] = ()
     declared: bool = True
+    more: tuple[SignalRow, ...] = ()
+    """Further alarms and warnings of monitors whose strongest one is among `signals`."""
 
 
 @dataclass(frozen=True, slots=True)

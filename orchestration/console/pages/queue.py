@@ -12,6 +12,7 @@ from orchestration.console.pages.asking import database, deadline_words, name_of
 from orchestration.console.pages.quiet import quiet
 from orchestration.console.pages.views import Choice, Filter, Pager, QueueView, Row
 from orchestration.console.parts import parts_of
+from orchestration.console.redaction import reason_shown
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import count, several
@@ -98,7 +99,20 @@ def row(one: Listed, viewer: Viewer, configuration: Configuration | None) -> Row
         statutory=statutory,
         silenced=one.silenced_by is not None,
         inhibited_by=one.inhibited_by,
+        reason=reason_shown(one.reason, one.cause, viewer, configuration),
+        counted=counted(one.cause, one.count),
     )
+
+
+def counted(cause: str, number: int) -> str:
+    """How much there was of an incident: a monitor judges many decisions at once, so what counts are its alarms.
+
+    >>> counted("approval_gap", 2), counted("lending/large-limit", 1), counted("record/malformed", 3)
+    ('2 alarms', '1 decision', '3 records')
+    """
+    if cause.startswith("record/"):
+        return several(number, "record", "records")
+    return several(number, "decision", "decisions") if "/" in cause else several(number, "alarm", "alarms")
 
 
 def _said(totals: Counts, viewer: Viewer) -> str:

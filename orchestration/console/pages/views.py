@@ -70,6 +70,10 @@ class Row:
     """The deadline is the law's."""
     silenced: bool = False
     inhibited_by: str | None = None
+    reason: str = ""
+    """What its rule says of the first decision, as far as this viewer may read it."""
+    counted: str = ""
+    """How much there was of it, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ class Told:
     more: str = ""
     """What the summary says after its first two sentences."""
     at_ms: int | None = None
+    then: str = ""
+    """What has changed since it was written; empty: its figures are today's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ class Held:
     opened: int
     rows: tuple[HeldRow, ...]
     pager: Pager
+    reason: str = ""
+    """Why all of them are held, where that is the same; rows then say what else holds each."""
 
 
 @dataclass(frozen=True, slots=True)
