@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from agents.dsse import Private
+from agents.escalation.proposals import change_key
 from agents.people_events import (
     REVIEW_KIND,
     Agreement,
@@ -388,5 +389,7 @@ def _told(ruling: RulingData) -> str:
         what = (
             "your question is on its way" if name == "responded" else f"{name}: your answer counts"
         )  # nothing was held
+        if name == "approved" and ruling.keys == (change_key("configuration", ruling.incident),):
+            what = "approved: the change comes into force within seconds, where a deployment runs"
     with_whom = f" (with {', '.join(ruling.people[:-1])})" if len(ruling.people) > 1 else ""
     return what + with_whom

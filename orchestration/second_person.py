@@ -22,6 +22,7 @@ from agents.escalation.declared import Escalation
 from agents.escalation.proposals import Granted, Proposed
 from agents.people_events import Proposal, ReviewData, Status, shown_digest
 from agents.policy.differences import differences, lines_of
+from agents.policy.times import iso
 from orchestration import reviewing
 from orchestration.log_store import LogStore
 from orchestration.reviewing import Outcome, Refused
@@ -77,6 +78,32 @@ async def granted(settings: Settings, digest: str, in_force: Escalation, since_m
     raise Misconfigured(
         f"a change of the configuration needs a second person, and {digest[:19]} has none{told}; {MEND}"
     )
+
+
+async def agreed(
+    settings: Settings, incident: str, in_force: Escalation, since_ms: int, by: str | None
+) -> tuple[Granted, str]:
+    """The agreement to what was proposed as one incident, and the digest of its document.
+
+    Raises Misconfigured where there is none on top of the configuration in force, with the reason and the mend.
+
+    Args:
+        incident: the proposal.
+        in_force: what the present configuration declares of people; its keys count.
+        since_ms: when the present one was applied.
+        by: who applied it.
+    """
+    found = await since(settings, since_ms)
+    one = next((one for one in found.proposed if one.incident.incident == incident), None)
+    if one is None or one.incident.proposal is None or one.incident.opened_ms < since_ms:
+        raise Misconfigured(
+            f"another configuration was applied since it was proposed, at {iso(since_ms)} by {by or 'somebody'}: "
+            "propose it again, on top of that one"
+        )
+    grant = proposals.granted(one, found.reviews, in_force, settings.prefix)
+    if not isinstance(grant, Granted):
+        raise Misconfigured(grant)
+    return grant, one.incident.proposal.digest
 
 
 def keep(settings: Settings, configuration: Configuration) -> str:

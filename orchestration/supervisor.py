@@ -18,6 +18,7 @@ from typing import Protocol
 
 from agents.configuration import Configuration
 from orchestration import logs
+from orchestration.enacting import Enacting
 from orchestration.planning import HEALED_S, Wait, WorkerView, plan, wait_after
 from orchestration.settings import Settings
 from orchestration.ticks import InForce, Pulse
@@ -120,6 +121,7 @@ class Supervisor:
         self.incarnation, self.started_at = uuid.uuid4().hex, time.time()
         self._lane_names: LaneNames = find_factory(lane_names)
         self._pulse = Pulse(settings)
+        self._enacting = Enacting(settings)
         self._in_force = InForce()
         self._waits: dict[str, Wait] = {}
         self._draining = False
@@ -129,6 +131,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
         if turning:
             self._pulse.start()
+            self._enacting.start()
             self._thread.start()
         log.info("supervisor started")
 
@@ -151,6 +154,7 @@ class Supervisor:
         if self._thread.is_alive():
             self._thread.join(10)
             self._pulse.close()
+            self._enacting.close()
 
     def _run(self) -> None:
         try:
@@ -196,7 +200,10 @@ class Supervisor:
 
     def _describe(self, workers: Sequence[WorkerView], wanted: Sequence[LaneName], now: float = 0.0) -> Status:
         pulse = self._pulse
-        problems = [*self.fleet.problems(), *(one for one in (pulse.problem, self._in_force.problem) if one)]
+        problems = [
+            *self.fleet.problems(),
+            *(one for one in (pulse.problem, self._in_force.problem, self._enacting.problem) if one),
+        ]
         return Status(
             self.settings.prefix,
             self.incarnation,

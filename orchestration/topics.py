@@ -95,7 +95,7 @@ TOPICS: tuple[Topic, ...] = (
         "config",
         1,
         "compacted",
-        ("operator",),
+        ("operator", "supervisor"),
         ("policy", "audit", "supervisor", "operator", "console", "assist", "notify", "release", *SEVERAL),
         "the configuration in force",
     ),
@@ -113,20 +113,25 @@ TOPICS: tuple[Topic, ...] = (
         "flags",
         1,
         "long",
-        ("policy", "audit", "archive", "console", *MONITORS, *PEOPLE),
+        ("policy", "audit", "archive", "console", "supervisor", *MONITORS, *PEOPLE),
         ("escalation", "console"),
         "what a person should know of",
     ),
-    Topic("incidents", 1, "long", ("escalation",), ("audit", "triage", "console"), "flags of one cause"),
+    Topic("incidents", 1, "long", ("escalation",), ("audit", "triage", "console", "supervisor"), "flags of one cause"),
     Topic(
-        "reviews", 1, "long", ("reviewers", "console"), ("escalation", "audit", "console"), "people's signed answers"
+        "reviews",
+        1,
+        "long",
+        ("reviewers", "console"),
+        ("escalation", "audit", "console", "supervisor"),
+        "people's signed answers",
     ),
     Topic(
         "rulings",
         1,
         "long",
         ("escalation",),
-        ("release", "audit", "triage", "console"),
+        ("release", "audit", "triage", "console", "supervisor"),
         "accepted results of answers, and refusals",
     ),
     Topic(
@@ -244,6 +249,10 @@ def grants(settings: Settings, configuration: Configuration | None = None) -> li
         if agent == "supervisor":
             found += [Grant(agent, "topic", f"{settings.prefix}.", True, ("Describe", "DescribeConfigs"))]
             found += [Grant(agent, "group", f"{settings.prefix}.", True, ("Describe",))]
+            # It puts approved changes in force, as the one writer of `config` (orchestration/enacting.py).
+            found += [Grant(agent, "group", f"{settings.prefix}.supervisor", False, ("Read", "Describe"))]
+            writer = f"{settings.prefix}.operator.config"
+            found += [Grant(agent, "transactional-id", writer, False, ("Write", "Describe"))]
         if agent in ("policy", "archive", "observe", "assist") and configuration is not None:
             found += [
                 Grant(agent, "topic", name, False, ("Read", "Describe")) for name in inputs(settings, configuration)

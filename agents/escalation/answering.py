@@ -10,6 +10,7 @@ from agents.escalation.declared import Step
 from agents.escalation.desk import Desk
 from agents.escalation.grouping import incident_id
 from agents.escalation.incidents import Live
+from agents.escalation.proposals import change_key
 from agents.escalation.quorum import rule
 from agents.escalation.routing import route
 from agents.escalation.samples import gather
@@ -17,7 +18,6 @@ from agents.escalation.state import Silence
 from agents.escalation.telling import ROOMS, Told, tell
 from agents.events import Effect, Severity
 from agents.people_events import ANSWERS, IncidentData, RefusalData, Resolution, Status
-from agents.policy.flags import dedup_key
 from agents.records import Record
 
 _DONE = {
@@ -166,7 +166,7 @@ def _propose(desk: Desk, accepted: Accepted) -> None:
             "title": f"A change of {proposal.kind} needs a second person",
             "cause": cause,
             "group": group,
-            "keys": (dedup_key(cause, None, None, name),),
+            "keys": (change_key(proposal.kind, name),),
             "labels": {"requester": accepted.data.person},
             "team": routed.team,
             "chain": routed.chain,

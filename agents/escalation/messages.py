@@ -40,6 +40,7 @@ _AT_DEADLINE: dict[AtDeadline | None, str] = {"release": "{} released", "withhol
 _MEND = {
     "channel": "Until somebody looks, messages go by other channels; `govern notify list` shows why",
     "contact": "Check the address or id under `contacts`; `govern notify list` shows why",
+    "change": "Its page says why, and what to do",
 }
 """What to do about what keeps messages from arriving."""
 
@@ -72,6 +73,8 @@ def title(data: IncidentData) -> str:
         text = f"Messages by {safe(name, 'a channel')} do not arrive"
     elif kind == "contact":
         text = f"Somebody cannot be reached by {safe(name, 'a channel')}"
+    elif kind == "change" and data.effect is None:
+        text = f"An approved change is not in force: {safe(data.labels.get('incident'), 'a proposal')}"
     elif data.effect is Effect.HOLD:
         text = f"{where}: decisions {'held' if data.held else 'that would be held'} by {cause}"
     elif data.effect is Effect.BLOCK:
@@ -141,7 +144,8 @@ def lines(
         found += [_sentence(figures)] if figures and figures not in told else []
         so_far = f"{counted(data.count, 'decision')} so far, the first" if data.effect else "First seen"
         found.append(f"{'Proposed' if data.proposal is not None else so_far} {moment(data.first_ms, zone, now_ms)}")
-        found.append(_MEND.get(data.cause.partition("/")[0], "") if data.model is None else "")
+        ours = data.model is None and data.proposal is None
+        found.append(_MEND.get(data.cause.partition("/")[0], "") if ours else "")
     near = data.statutory_ms is not None and (data.deadline_ms is None or data.statutory_ms - now_ms < SOON_MS)
     if data.status != "resolved" and data.statutory_ms is not None and near:
         found.append(f"The law allows until {moment(data.statutory_ms, zone, now_ms)}")

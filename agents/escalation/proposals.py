@@ -16,6 +16,7 @@ from agents.escalation.declared import Escalation
 from agents.escalation.rights import APPROVERS
 from agents.escalation.signed import Doubt, read, signer_of
 from agents.people_events import Incident, IncidentData, Resolution, Review, Ruling, RulingData, shown_digest
+from agents.policy.flags import dedup_key
 from agents.records import Record, position
 
 
@@ -43,6 +44,15 @@ class Granted:
     approvers: tuple[str, ...]
     text: str
     """What changes, in the author's words."""
+
+
+def change_key(kind: str, incident: str) -> str:
+    """The dedup_key of a proposal's incident, and of one that tells that it was approved and could not be put in force.
+
+    >>> change_key("configuration", "7f29-k1mq")
+    '["change/configuration",null,null,"7f29-k1mq"]'
+    """
+    return dedup_key(f"change/{kind}", None, None, incident)
 
 
 def proposals(incidents: Iterable[Record], rulings: Iterable[Record], kind: str) -> list[Proposed]:

@@ -207,8 +207,10 @@ def approve(
         typer.echo(told.text)
         if isinstance(told, Pending):
             raise Retryable("nothing is in force yet; run the same command again once escalation runs")
-    applied = asyncio.run(config_topic.apply(settings, configuration))
-    typer.echo(f"{'applied' if applied.changed else 'in force already'}: {summary(configuration)}\n{applied.digest}")
+        if deployment.ray_runs(settings) and deployment.find(settings) is not None:
+            asyncio.run(_came_into_force(settings, configuration.digest(), wait))
+    applied = asyncio.run(config_topic.enact(settings, incident))  # does nothing where the deployment has done it
+    typer.echo(f"in force: {summary(configuration)}\n{applied.digest}")
     typer.echo(f"by {applied.by}: {applied.note}")
     _reported(settings, applied.digest, wait)
 
@@ -254,6 +256,16 @@ def _proposed(settings: Settings, what: str) -> Configuration:
     if not found:
         raise Misconfigured(f"no configuration {what!r} in the history; `govern config history` lists them")
     return found[-1].configuration()
+
+
+async def _came_into_force(settings: Settings, digest: str, within_s: float) -> None:
+    """Wait for the deployment to put it in force, which it does by itself; at most so long."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        found = await config_topic.current(settings)
+        if found is not None and found.digest == digest:
+            return
+        await asyncio.sleep(0.3)
 
 
 def _proposal(settings: Settings, incident: str, in_force: config_topic.Applied) -> Proposed:

@@ -121,7 +121,7 @@ async def _stream(
             topics, about = listener.take()
             viewer = _again(parts, viewer)
             if kind == "incident":
-                if name not in about and "held" not in topics:
+                if name not in about and not topics & {"held", "config"}:
                     continue
                 if not await run_in_threadpool(_visible, base, viewer, {name}):
                     return
