@@ -29,6 +29,8 @@ from agents.events import (
 )
 
 Text = Annotated[str, StringConstraints(max_length=4_000)]
+Moment = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since 1970, UTC, before the year 10000: what has a date."""
 Through = dict[str, Offset]
 """`<topic>/<partition>` of decisions → the offset before which decisions are meant."""
 REVIEW_KIND = "application/vnd.governance.review.v1+json"
@@ -238,8 +240,8 @@ class SilenceData(Frozen):
     """Mutes notifications for a while, never evidence (as Alertmanager's silences)."""
 
     matchers: Matchers
-    starts_ms: int
-    ends_ms: int
+    starts_ms: Moment
+    ends_ms: Moment
     comment: Text = ""
 
 
@@ -265,8 +267,8 @@ class OverrideData(Frozen):
 
     team: Name
     person: Id
-    start_ms: int
-    end_ms: int
+    start_ms: Moment
+    end_ms: Moment
 
 
 ReviewKind = Literal["individual", "sample", "bulk"]

@@ -25,7 +25,10 @@ def _seconds(value: Any) -> Any:
 _SECONDS_SCHEMA = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]
 }
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema(_SECONDS_SCHEMA)]
+Seconds = Annotated[
+    float, BeforeValidator(_seconds), Field(ge=0, le=100 * 366 * 86_400), WithJsonSchema(_SECONDS_SCHEMA)
+]
+"""At most a hundred years: every moment that follows from it has a date."""
 
 
 def _zone(value: str) -> str:

@@ -23,6 +23,8 @@ METRICS = {
     "selection_rate": "approval rate",
 }
 """Monitors' figures as people say them; any other by its own name."""
+_YEARS = (-62_135_596_800_000, 253_402_300_799_000)
+"""The first and the last moment that has a date."""
 _SPANS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"))
 
 
@@ -86,7 +88,8 @@ def moment(ms: int) -> str:
     >>> moment(1772442843120)
     '2026-03-02 09:14 UTC'
     """
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    known = min(max(ms, _YEARS[0]), _YEARS[1])  # a producer's clock may say anything
+    return datetime.fromtimestamp(known / 1000, UTC).isoformat(" ", "minutes")[:16] + " UTC"
 
 
 def span(ms: float) -> str:
