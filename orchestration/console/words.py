@@ -34,6 +34,8 @@ RESOLUTIONS = {
     "expired": "the deadline passed",
     "cancelled": "closed without an answer",
 }
+CHANGED = {"approved": "agreed to", "rejected": "turned down", "cancelled": "taken back"}
+"""The same of proposed changes."""
 EFFECTS = {"allow": "goes out", "log": "goes out, flagged", "hold": "held for a person", "block": "withheld"}
 MODES = {
     "gate": "in the path",
@@ -265,6 +267,8 @@ def cause_words(cause: str) -> str:
         return f"safeguard {name}"
     return f"rule {cause}" if name else f"monitor {cause}"
 
+    if kind == "change":
+        return f"a change of {name}"
 
 def pretty(value: Any) -> str:
     """A value of a decision as text: no quotes around words, no exponents for people's money.
@@ -356,6 +360,16 @@ def rate(per_second: float) -> str:
 
 def status_words(status: str, resolution: str | None = None) -> str:
     """Where an incident stands."""
+def ended_words(cause: str, resolution: str) -> str:
+    """How an incident, or some of its decisions, ended.
+
+    >>> ended_words("lending/large-limit", "approved"), ended_words("change/configuration", "rejected")
+    ('went out', 'turned down')
+    """
+    told = RESOLUTIONS.get(resolution, resolution)
+    return CHANGED.get(resolution, told) if cause.startswith("change/") else told
+
+
     if status == "resolved" and resolution is not None:
         return RESOLUTIONS.get(resolution, resolution)
     return STATUSES.get(status, status)

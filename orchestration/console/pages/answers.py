@@ -42,7 +42,7 @@ def form_of(
             Button(
                 "approve",
                 "Approve the change",
-                f"govern config approve {incident.incident} then puts it in force, with both names",
+                "it comes into force within seconds, with both names",
             ),
             Button("reject", "Reject it", "nothing changes"),
         )

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import Position
-from agents.people_events import FactData, IncidentData, Proposal, TriageData
+from agents.people_events import FactData, IncidentData, TriageData
 from agents.triage.fields import reduced, spoken
-from orchestration import second_person
 from orchestration.console.answering import page_ticket, seen
+from orchestration.console.pages import change
 from orchestration.console.pages.answers import acts_of, cannot, form_of
 from orchestration.console.pages.asking import (
     database,
@@ -43,6 +43,7 @@ from orchestration.console.words import (
     cause_words,
     count,
     duration,
+    ended_words,
     several,
     stamp,
     two_sentences,
@@ -50,7 +51,6 @@ from orchestration.console.words import (
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Changed, Incident, Ruled, incident
-from orchestration.settings import Settings
 
 SIZE = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -83,8 +83,8 @@ async def page(request: Request) -> Response:
     after = parse_place(request.query_params.get("after", ""))
     view = await run_in_threadpool(made, base, found, viewer, parts.configuration(), ticket, opened, after)
     if found.data.proposal is not None:
-        what = await run_in_threadpool(_proposed, parts.settings, parts.configuration(), found.data.proposal)
-        view = replace(view, proposal=what)
+        known = (base, parts.settings, found.data, viewer, parts.configuration(), parts.clock())
+        view = await run_in_threadpool(change.shown, view, *known)
     return render(request, "incident.html", view=view)
 
 
@@ -119,25 +119,13 @@ def made(
         acts=acts_of(data, waiting, viewer, configuration, ticket),
         previous=data.previous,
         statutory_ms=data.statutory_ms,
-        proposal=data.proposal.text if data.proposal is not None else "",
-        ruling=" ".join(_ruling(one, configuration, viewer) for one in found.rulings),
+        ruling=" ".join(_ruling(one, configuration, viewer, data) for one in found.rulings),
         acknowledged=_acknowledged(found, configuration, viewer),
         speaks_for=tuple(
             (one.title, f"/incidents/{one.id}") for one in found.inhibits if viewer.sees(one.team, one.teams)
         ),
         later=next((one.id for one in found.later if viewer.sees(one.team, one.teams)), None),
     )
-
-
-def _proposed(settings: Settings, configuration: Configuration | None, proposal: Proposal) -> str:
-    """What a proposal changes: its author's words, and what its document says."""
-    if proposal.kind != second_person.KIND:
-        return proposal.text
-    try:
-        lines = second_person.changes(settings, configuration, proposal.digest)
-    except Misconfigured as error:
-        lines = [f"What exactly cannot be shown: {error}"]
-    return "\n".join([proposal.text, "", *lines])
 
 
 def _found(base: Database, name: str) -> Incident | None:
@@ -299,14 +287,14 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
 
 
-def _ruling(one: Ruled, configuration: Configuration | None, viewer: Viewer) -> str:
+def _ruling(one: Ruled, configuration: Configuration | None, viewer: Viewer, data: IncidentData) -> str:
     who = names_of(configuration, one.people, viewer) or "the deadline"
-    how = f"; {REVIEWED[one.kind]}" if one.kind in REVIEWED else ""
+    how = f"; {REVIEWED[one.kind]}" if one.kind in REVIEWED and data.proposal is None else ""
     opened = f", {several(one.opened, 'decision', 'decisions')} opened" if one.opened else ""
     asked = f" Asked: “{one.data.response}”." if one.data.response else ""
     why = f" “{one.reason}”" if one.reason else ""
     late = f" {duration(one.late_ms)} late." if one.late_ms else ""
-    what = RESOLUTIONS.get(one.resolution, one.resolution)
+    what = ended_words(data.cause, one.resolution)
     return f"{what[:1].upper()}{what[1:]} by {who} at {stamp(one.time_ms)}{how}{opened}.{why}{asked}{late}"
 
 

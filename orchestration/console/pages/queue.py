@@ -15,7 +15,7 @@ from orchestration.console.parts import parts_of
 from orchestration.console.redaction import reason_shown
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
-from orchestration.console.words import count, several
+from orchestration.console.words import count, ended_words, several
 from orchestration.reading.database import Database
 from orchestration.reading.queries import OPEN, Counts, Filters, Listed, counts, queue
 
@@ -87,7 +87,7 @@ def row(one: Listed, viewer: Viewer, configuration: Configuration | None) -> Row
         opened_ms=one.opened_ms,
         count=one.count,
         waiting=one.waiting,
-        resolution=one.resolution,
+        resolution=ended_words(one.cause, one.resolution) if one.resolution is not None else None,
         model=one.model,
         version=None if one.version == "*" else one.version,
         segment=one.segment,

@@ -242,6 +242,17 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What is true of a proposed change now."""
+
+    words: str
+    tone: str = ""
+    """good, warn, bad, or nothing."""
+    url: str = ""
+    """Where more is said."""
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentView:
     """One incident on one page."""
 
@@ -261,6 +272,8 @@ class IncidentView:
     previous: str | None = None
     statutory_ms: int | None = None
     proposal: str = ""
+    standing: Standing | None = None
+    """Of a proposed change."""
     ruling: str = ""
     """How it was ruled, in a sentence."""
     acknowledged: str = ""
