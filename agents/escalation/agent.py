@@ -87,6 +87,7 @@ class EscalationAgent:
                 desk.state.update(live, statutory_ms=until)
                 folding.due_by(desk, live)
             folding.adopt(desk, live)
+            folding.forsaken(desk, live)
             timing.plan(desk, live)
 
     def take(self, step: Inputs) -> Iterator[Stretch]:

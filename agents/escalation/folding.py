@@ -196,6 +196,19 @@ def adopt(desk: Desk, live: Live) -> None:
     desk.write(live, "escalated", said=f"now with {routed.team}")
 
 
+def forsaken(desk: Desk, live: Live) -> None:
+    """An incident is with nobody who is not declared (any more): where that leaves nobody, others are asked."""
+    people = desk.desks.declared.people
+    gone = [one for one in live.data.with_ if one not in people]
+    if not gone or not people:
+        return
+    desk.state.update(live, with_=tuple(one for one in live.data.with_ if one in people))
+    live.dirty = True
+    if not live.data.with_:
+        timing.restart(desk, live)
+        desk.write(live, "escalated", said=f"{messages.listed(gone)} cannot be asked any more: the chain starts again")
+
+
 def _reroute(desk: Desk, live: Live, routed: Routed) -> None:
     """By another chain from its first step on; the owner stays, another team is added."""
     data, chain = live.data, desk.desks.chain(routed.chain)

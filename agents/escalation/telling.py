@@ -137,7 +137,8 @@ def _on_call(desks: Desks, team: str | None, case: Situation, told: Told) -> Non
     declared = desks.declared.teams.get(team or "")
     if declared is None or team is None:
         return
-    person = on_duty(declared, case.now_ms, case.overrides.get(team, ()))
+    standing = [one for one in case.overrides.get(team, ()) if one.person in desks.declared.people]
+    person = on_duty(declared, case.now_ms, standing)
     if person is None:
         return _several(declared.members, desks, case, told)
     if case.load.get(person, 0) < declared.open_items:
