@@ -589,14 +589,6 @@ class Delivery(CloudEvent):
     data: DeliveryData
 
 
-ALL_EVENTS: tuple[type[CloudEvent], ...] = (
-    *EVENTS,
-    Incident,
-    Review,
-    Ruling,
-    Refusal,
-    TriageEvent,
-    Notification,
-    Delivery,
-)
+ALL_EVENTS: tuple[type[CloudEvent], ...]
+ALL_EVENTS = (*EVENTS, Incident, Review, Ruling, Refusal, TriageEvent, Notification, Delivery)
 """Every event of the contract."""
