@@ -273,21 +273,23 @@ class TriageAgent:
     # -- snapshots ------------------------------------------------------------------------------------------------------
 
     def head(self) -> dict[str, Any]:
-        """The state beside past and open incidents."""
-        return {**self.lately.plain(), "rulings": self.rulings}
+        """What is small."""
+        return {"changes": self.lately.plain()["changes"]}
 
     def open_incidents(self) -> dict[str, Any]:
-        """What is remembered of incidents that have not ended."""
+        """What is remembered of incidents that have not ended, and of versions."""
         told = {name: [one.severity, one.effect, one.count, one.held] for name, one in self.told.items()}
         waiting = {
             name: [one.model_dump(mode="json", by_alias=True), until] for name, (one, until) in self.waiting.items()
         }
-        return {"told": told, "waiting": waiting, "words": self.words}
+        versions = self.lately.plain()["versions"]
+        return {"told": told, "waiting": waiting, "words": self.words, "rulings": self.rulings, "versions": versions}
 
     def restore(self, now_ms: int, head: Mapping[str, Any], open_: Mapping[str, Any], past: Mapping[str, Any]) -> None:
         """Go on from a snapshot."""
-        self.now_ms, self.lately, self.memory = now_ms, Lately.restored(head), Memory.restored(past)
-        self.rulings = dict(head.get("rulings", {}))
+        around = {**head, **open_}
+        self.now_ms, self.lately, self.memory = now_ms, Lately.restored(around), Memory.restored(past)
+        self.rulings = dict(around.get("rulings", {}))
         self.told = {name: Told(*one) for name, one in open_.get("told", {}).items()}
         self.words = dict(open_.get("words", {}))
         self.waiting = {

@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 
 from agents.events import Snapshot, SnapshotData
-from agents.triage.agent import LONGEST_REASON, MOST_OPEN, MOST_WAITING, MOST_WORDS, Told
+from agents.triage.agent import LONGEST_REASON, MOST_OPEN, MOST_RULINGS, MOST_WAITING, MOST_WORDS, Told
+from agents.triage.changes import MOST as MOST_CHANGES
+from agents.triage.changes import MOST_MODELS, MOST_VERSIONS
+from agents.triage.seen import Change
 from agents.triage.similar import MOST, Past
 from orchestration.settings import Settings
 from orchestration.snapshots import PART_BYTES, Parts
@@ -61,12 +64,16 @@ def largest() -> TriageWork:
         agent.memory.remember(
             f"past-{number:04}", Past("語" * 600, "題" * 200, "rejected", "由" * LONGEST_REASON, "team")
         )
+    agent.rulings = {f"ruled-{number:04}": "由" * LONGEST_REASON for number in range(MOST_RULINGS)}
+    for number in range(MOST_MODELS):
+        agent.lately.versions[f"model-{number:0120}"] = {"版" * 60 + f"{at:04}": NOW_MS for at in range(MOST_VERSIONS)}
+    agent.lately.changes = [Change(NOW_MS, "configuration", "変" * 1_000, "s" * 256, "m" * 128)] * MOST_CHANGES
     agent.now_ms = NOW_MS
     return work
 
 
-def remembered(work: TriageWork) -> tuple[Any, Any]:
-    return work.agent.open_incidents(), work.agent.memory.plain()
+def remembered(work: TriageWork) -> tuple[Any, Any, Any]:
+    return work.agent.head(), work.agent.open_incidents(), work.agent.memory.plain()
 
 
 def test_the_most_that_is_remembered_fits_and_comes_back() -> None:
