@@ -105,6 +105,8 @@ class State:
     """Days whose part of `reviews` changed since then."""
     closings: set[int] = field(default_factory=set)
     """Days whose part of `closed` changed since then."""
+    stood: dict[str, Any] = field(default_factory=dict)
+    """Silences and stand-ins as they were written last."""
     slices: Slices = field(default_factory=Slices)
     """How parts of a snapshot were cut last."""
 
@@ -191,15 +193,8 @@ class State:
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
     def head(self) -> dict[str, Any]:
-        """What is small: silences, stand-ins, dead channels."""
+        """What is small: clocks, counts, dead channels."""
         return {
-            "silences": [
-                {"id": one.id, "by": one.by, "data": one.data.model_dump(mode="json", exclude_none=True)}
-                for one in self.silences.values()
-            ],
-            "overrides": {
-                team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()
-            },
             "dead": dict(self.dead),
             "dead_ms": dict(self.dead_ms),
             "digests": {model: [one.week, dict(one.by)] for model, one in self.digests.items()},
@@ -228,10 +223,29 @@ class State:
                 changed,
                 removed,
             )
+        standing = self._standing()
+        if standing != self.stood:
+            self._cut("standing", standing, changed, removed)
+            self.stood = standing
         self.touched.clear()
         self.closings.clear()
         self.days.clear()
         return changed, removed
+
+    def _standing(self) -> dict[str, Any]:
+        """Silences and stand-ins: each with its comment, and as many as people set."""
+        silences = [
+            {"id": one.id, "by": one.by, "data": one.data.model_dump(mode="json", exclude_none=True)}
+            for one in self.silences.values()
+        ]
+        overrides = {team: [one.model_dump(mode="json") for one in those] for team, those in self.overrides.items()}
+        return {"silences": silences, "overrides": overrides} if silences or overrides else {}
+
+    def _stand(self, standing: Mapping[str, Any]) -> None:
+        for one in standing.get("silences", ()):
+            self.silences[one["id"]] = Silence(one["id"], one["by"], SilenceData.model_validate(one["data"]))
+        for team, those in standing.get("overrides", {}).items():
+            self.overrides[team] = [OverrideData.model_validate(one) for one in those]
 
     def _cut(self, part: str, content: Any, changed: dict[str, dict[str, Any]], removed: list[str]) -> None:
         slices, gone = self.slices.cut(part, content)
@@ -244,10 +258,7 @@ class State:
     ) -> State:
         """From a snapshot."""
         state = cls(now_ms=now_ms, sequence=dict(sequence))
-        for one in head.get("silences", ()):
-            state.silences[one["id"]] = Silence(one["id"], one["by"], SilenceData.model_validate(one["data"]))
-        for team, those in head.get("overrides", {}).items():
-            state.overrides[team] = [OverrideData.model_validate(one) for one in those]
+        state._stand(head)  # where a snapshot of an earlier version has them
         state.dead, state.opened = dict(head.get("dead", {})), head.get("opened", 0)
         state.dead_ms = dict(head.get("dead_ms", {}))
         state.digests = {model: Digested(*one) for model, one in head.get("digests", {}).items()}
@@ -259,6 +270,9 @@ class State:
                 for plain in content:
                     live = Live.restored(plain)
                     state.live[live.data.incident] = live
+            elif kind == "standing":
+                state._stand(content)
+                state.stood = state._standing()
             elif kind == "closed":
                 state.closed |= {name: Closed(*row) for name, row in content.items()}
             else:
