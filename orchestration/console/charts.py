@@ -211,7 +211,7 @@ def over_time(
             )
             for early in (True, False)
         )
-        words = f"alarm from {strength(limit, unit)} on"
+        words = f"alarm from here on: {strength(limit, unit)}"
         place, anchor = (0.0, "start") if left >= right else (1.0, "end")
         parts.append(_text(place, label, words, "threshold", anchor))
     if points:

@@ -173,6 +173,8 @@ def strength(e_value: float | None, unit: str | None) -> str:
 
     >>> strength(12_000, "decisions"), strength(40 * YEAR, "ms"), strength(0.4, "decisions")
     ('1 in 12,000 decisions', 'once in 40 years', 'none')
+    >>> strength(472e6 * YEAR, "ms"), strength(1.94e6, "decisions")
+    ('once in 470 million years', '1 in 1.9 million decisions')
     """
     if e_value is None:
         return "—"
@@ -199,7 +201,7 @@ def _about(value: float) -> str:
     if value >= 1e6:
         for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
             if value >= size:
-                return f"{figure(value / size, 2)} {word}"
+                return f"{_about(value / size) if value >= 100 * size else figure(value / size, 2)} {word}"
     if value >= 100:
         digits = len(str(int(value))) - 2
         value = round(value / 10**digits) * 10**digits
@@ -265,10 +267,10 @@ def cause_words(cause: str) -> str:
         }.get(name, name)
     if kind == "safeguard":
         return f"safeguard {name}"
-    return f"rule {cause}" if name else f"monitor {cause}"
-
     if kind == "change":
         return f"a change of {name}"
+    return f"rule {cause}" if name else f"monitor {cause}"
+
 
 def pretty(value: Any) -> str:
     """A value of a decision as text: no quotes around words, no exponents for people's money.
@@ -358,8 +360,6 @@ def rate(per_second: float) -> str:
     return "0" if per_second <= 0 else "under 0.1" if per_second < 0.05 else f"{per_second:.1f}"
 
 
-def status_words(status: str, resolution: str | None = None) -> str:
-    """Where an incident stands."""
 def ended_words(cause: str, resolution: str) -> str:
     """How an incident, or some of its decisions, ended.
 
@@ -370,6 +370,8 @@ def ended_words(cause: str, resolution: str) -> str:
     return CHANGED.get(resolution, told) if cause.startswith("change/") else told
 
 
+def status_words(status: str, resolution: str | None = None) -> str:
+    """Where an incident stands."""
     if status == "resolved" and resolution is not None:
         return RESOLUTIONS.get(resolution, resolution)
     return STATUSES.get(status, status)

@@ -191,7 +191,7 @@ def test_a_decision_prints_without_navigation_or_forms(console: Serving, page: P
     for gone in (".side", ".skip", "form"):
         for one in page.locator(gone).all():
             expect(one).to_be_hidden()
-    for kept in ("In", "Judged by", "Seen by", "Out", "Proof"):
+    for kept in ("What came in", "Judged by", "Seen by", "What went out", "Proof"):
         expect(page.get_by_role("heading", name=kept, exact=True)).to_be_visible()
     assert len(page.pdf()) > 10_000
 

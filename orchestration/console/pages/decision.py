@@ -164,7 +164,7 @@ def _about(item: HeldItem, decision: Decision | None) -> Pairs:
     pairs = about_of(f"{item.model or '—'} {item.version or ''}".strip(), decision)
     if decision is not None and decision.time is not None and item.held_ms is not None:
         away = abs(item.held_ms - decision.time.timestamp() * 1000)
-        own = "Decided, by its own time" if away > DAY else "Decided"  # a replay, or a sender whose clock is wrong
+        own = "Decided (own time)" if away > DAY else "Decided"  # a replay, or a sender whose clock is wrong
         pairs = tuple((own if name == "Decided" else name, value) for name, value in pairs)
     held = (("Held", stamp(item.held_ms)),) if item.held_ms is not None else ()
     return (*pairs, *held, ("Position", item.id))

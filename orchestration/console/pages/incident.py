@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
@@ -14,8 +13,7 @@ from starlette.responses import Response
 from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.events import Position
-from agents.people_events import FactData, IncidentData, TriageData
-from agents.triage.fields import reduced, spoken
+from agents.people_events import IncidentData
 from orchestration.console.answering import page_ticket, seen
 from orchestration.console.pages import change
 from orchestration.console.pages.answers import acts_of, cannot, form_of
@@ -30,15 +28,14 @@ from orchestration.console.pages.asking import (
 )
 from orchestration.console.pages.incident_charts import charts_of
 from orchestration.console.pages.queue import counted, row
-from orchestration.console.pages.views import Event, Fact, Held, HeldRow, IncidentView, Pager, Past, Told
+from orchestration.console.pages.told import told_of
+from orchestration.console.pages.views import Event, Held, HeldRow, IncidentView, Pager, Past
 from orchestration.console.parts import parts_of
 from orchestration.console.redaction import reason_shown
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import (
-    ADVICE,
-    CAUSES,
     RESOLUTIONS,
     cause_words,
     count,
@@ -46,24 +43,12 @@ from orchestration.console.words import (
     ended_words,
     several,
     stamp,
-    two_sentences,
 )
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, HeldPage, held_items
 from orchestration.reading.incident import Changed, Incident, Ruled, incident
 
 SIZE = 10
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-SOURCES = {
-    "rule": ("the rules", "/policies"),
-    "signal": ("what monitors say", "/models"),
-    "before_after": ("what monitors say", "/models"),
-    "feature": ("what monitors say", "/models"),
-    "segment": ("what monitors say", "/models"),
-    "count": ("the live flow", "/live"),
-    "deadline": ("who is on call", "/people"),
-}
-"""Kind of a fact → where it can be looked up."""
 REVIEWED = {
     "individual": "reviewed one by one",
     "sample": "judged by a sample",
@@ -109,7 +94,7 @@ def made(
         row=row(found.line, viewer, configuration),
         reason=reason_shown(data.reason, data.cause, viewer, configuration),
         facts=_facts(found),
-        told=_told(found.triage, found.deterministic, data, waiting),
+        told=told_of(found.triage, found.deterministic, data, waiting),
         charts=charts_of(base, data, configuration),
         held=held,
         similar=_similar(base, found, viewer),
@@ -124,6 +109,7 @@ def made(
         speaks_for=tuple(
             (one.title, f"/incidents/{one.id}") for one in found.inhibits if viewer.sees(one.team, one.teams)
         ),
+        cause=data.cause,
         later=next((one.id for one in found.later if viewer.sees(one.team, one.teams)), None),
     )
 
@@ -149,57 +135,6 @@ def _facts(found: Incident) -> tuple[tuple[str, str], ...]:
     if data.proposal is not None:
         pairs.append(("Proposed by", data.proposal.author))
     return tuple(pairs)
-
-
-def _told(said: TriageData | None, deterministic: TriageData | None, data: IncidentData, waiting: int) -> Told | None:
-    if said is None:
-        return None
-
-    def read(text: str) -> str:
-        return readable(text, data)
-
-    facts = said.facts or (deterministic.facts if deterministic is not None else ())
-    instead = said.instead or (deterministic.instead if deterministic is not None and said.by == "model" else None)
-    first, more = two_sentences(read(said.summary))
-    return Told(
-        sentences=first,
-        more=more,
-        cause=CAUSES.get(said.cause, said.cause),
-        advice=ADVICE.get(said.action, said.action),
-        by_model=(said.usage[-1].model if said.usage else "a model") if said.by == "model" else "",
-        cause_text=read(said.cause_text),
-        advice_text=read(said.action_text),
-        questions=tuple(read(one) for one in said.questions),
-        facts=tuple(_fact(one, one.id in said.cites, read(one.text)) for one in facts),
-        checks=tuple((one.check.replace("_", " "), one.passed, one.detail) for one in said.checks),
-        instead=instead or "",
-        then=_then(facts, data, waiting),
-    )
-
-
-def readable(text: str, data: IncidentData) -> str:
-    """A text of triage in words. Names that the page shows anyway stand for themselves, in quotes, if they are plain names."""
-    for name in (data.model, data.version):
-        if name and _NAME.fullmatch(name):
-            text = text.replace(reduced(name), f"“{name}”")
-    return spoken(text)
-
-
-def _then(facts: Sequence[FactData], data: IncidentData, waiting: int) -> str:
-    """How far the incident has come since its summary was written."""
-    figures = {name: value for one in facts if one.kind in ("held", "count") for name, value in one.values.items()}
-    held, count_then = figures.get("held"), figures.get("count")
-    if isinstance(held, int | float):
-        now = "nothing waits any more" if not waiting else f"{several(waiting, 'waits', 'wait')} now"
-        return f"Written when {several(int(held), 'was', 'were')} held; {now}." if held != waiting else ""
-    if isinstance(count_then, int | float) and count_then and count_then != data.count and "/" in data.cause:
-        return f"Written after {counted(data.cause, int(count_then))}; {count(data.count)} by now."
-    return ""
-
-
-def _fact(one: FactData, cited: bool, text: str) -> Fact:
-    words, url = SOURCES.get(one.kind, ("", ""))
-    return Fact(one.id, text, one.kind, words, url, cited)
 
 
 def _held(

@@ -24,6 +24,8 @@ from orchestration.reading.tables import signals
 MOST_CHARTS, MOST_GROUPS, MOST_INPUTS, MOST_POINTS = 3, 8, 6, 60
 SHIFTED = 0.25
 """From this population stability index on an input counts as shifted: the usual rule of thumb."""
+MOVED = 0.1
+"""Where no input has moved even so far, there is nothing to draw."""
 _ASKED = re.compile(r"signals\.([A-Za-z0-9_-]+)\.")
 
 
@@ -147,7 +149,7 @@ def _shifts(known: Sequence[SignalData]) -> Iterable[Chart]:
         if one.metric == "psi" and one.estimate is not None and (one.group or "").startswith("feature=")
     ]
     inputs.sort(key=lambda one: -(one.estimate or 0.0))
-    if not inputs:
+    if not inputs or (inputs[0].estimate or 0.0) < MOVED:
         return
     bars = [
         Bar((one.group or "").removeprefix("feature="), one.estimate or 0.0, _missing(one))

@@ -15,7 +15,7 @@ from orchestration.console.parts import parts_of
 from orchestration.console.redaction import reason_shown
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.viewer import Viewer
-from orchestration.console.words import count, ended_words, several
+from orchestration.console.words import count, ended_words, plain_text, several
 from orchestration.reading.database import Database
 from orchestration.reading.queries import OPEN, Counts, Filters, Listed, counts, queue
 
@@ -99,9 +99,16 @@ def row(one: Listed, viewer: Viewer, configuration: Configuration | None) -> Row
         statutory=statutory,
         silenced=one.silenced_by is not None,
         inhibited_by=one.inhibited_by,
-        reason=reason_shown(one.reason, one.cause, viewer, configuration),
+        reason=_says(reason_shown(one.reason, one.cause, viewer, configuration), one.cause, one.count),
         counted=counted(one.cause, one.count),
     )
+
+
+def _says(reason: str, cause: str, number: int) -> str:
+    """Of a monitor what it found (since when and how strong is on the incident's page); of a rule, that it is an example."""
+    if "/" not in cause:
+        return plain_text(reason.partition("; ")[0])
+    return f"for example: {reason}" if reason and number > 1 else reason
 
 
 def counted(cause: str, number: int) -> str:
@@ -124,7 +131,8 @@ def _said(totals: Counts, viewer: Viewer) -> str:
     else:
         parts.append(several(totals.open, "incident is open", "incidents are open"))
     if totals.triggered:
-        parts.append(f"nobody has taken {count(totals.triggered)} of them")
+        many = "any of them" if totals.triggered == totals.open else f"{count(totals.triggered)} of them"
+        parts.append(f"nobody has taken {many}")
     if totals.overdue:
         parts.append(several(totals.overdue, "answer is overdue", "answers are overdue"))
     return "; ".join(parts) + "."

@@ -281,6 +281,8 @@ class IncidentView:
     """(title, url) of narrower incidents that this one speaks for."""
     later: str | None = None
     """The incident of the same group after this one."""
+    cause: str = ""
+    """The rule's, monitor's or fault's id."""
 
 
 @dataclass(frozen=True, slots=True)
