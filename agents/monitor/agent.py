@@ -269,7 +269,7 @@ class AssessAgent:
 def told(data: SignalData, one: Signalled, watched: Watched, alarm: bool) -> str:
     """A flag's sentence: what, how large, since when, how strong, what would end it."""
     parts = [data.text or one.monitor.summary]
-    if data.onset_n is not None and data.onset_ms is not None:
+    if data.onset_n is not None and data.onset_ms:  # 0: when is not known
         parts.append(f"since about {iso(data.onset_ms)} ({data.onset_n:,} decisions)")
     if alarm and data.e_value is not None:
         parts.append(f"strength of the alarm: {strength(data.e_value, watched.budget.unit)}")

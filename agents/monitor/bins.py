@@ -64,6 +64,8 @@ class NumericBins:
 
         >>> [NumericBins(np.array([1.0, 2.5])).label(place) for place in range(4)]
         ['below 1', '1 to 2.5', '2.5 and more', 'missing']
+        >>> NumericBins(np.array([0.0, np.nextafter(0.0, 1.0), 500.0])).label(2)
+        'above 0 to 500'
         """
         count = len(self.edges)
         if place > count:
@@ -78,7 +80,10 @@ class NumericBins:
                 f"above {low:g}" if count > 1 and low == np.nextafter(self.edges[-2], np.inf) else f"{low:g} and more"
             )
         high = self.edges[place]
-        return f"{low:g}" if high == np.nextafter(low, np.inf) else f"{low:g} to {high:g}"
+        if high == np.nextafter(low, np.inf):
+            return f"{low:g}"
+        exclusive = place > 1 and low == np.nextafter(self.edges[place - 2], np.inf)
+        return f"above {self.edges[place - 2]:g} to {high:g}" if exclusive else f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True, eq=False)
