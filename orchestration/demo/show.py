@@ -17,7 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agents.configuration import Configuration
 from agents.events import Effect, SignalData
+from agents.triage.fields import spoken
 from orchestration.console.words import two_sentences
 from orchestration.demo.caught import GAP, GROUP, Caught, Held
 from orchestration.demo.check import Check, Outcome
@@ -40,7 +42,7 @@ STATUS = {"alarm": "bold red", "warn": "yellow", "ok": "green", "insufficient": 
 """The worst first."""
 SEVERITY = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 SEVERITIES = list(SEVERITY)
-ASKED = 12
+ASKED = 8
 """Incidents that the screen lists."""
 LINE_S = 3.0  # between lines where there is no terminal
 WIDEST = 150
@@ -158,7 +160,7 @@ class Screen:
         ordered = sorted(met.incidents, key=lambda one: (-SEVERITIES.index(one.severity.value), one.opened_ms))
         for one in ordered[:ASKED]:
             triage = met.triage.get(one.incident)
-            words = two_sentences(triage.summary)[0] if triage is not None else one.title
+            words = spoken(two_sentences(triage.summary)[0]) if triage is not None else one.title
             colour = SEVERITY[one.severity.value]
             table.add_row(one.incident, Text(one.severity.value, colour), one.team or "", Text(words))
         self.console.print(Padding(table, (0, 0, 0, 2)))
@@ -174,16 +176,19 @@ class Screen:
                 f"{answer.seconds:.1f} s after the answer",
             )
 
-    def invite(self, url: str, passwords: Mapping[str, str], end: str) -> None:
-        """Where to go on by hand."""
-        self.console.print(
-            f"  The console is at [bold]{url}[/bold]. Incidents wait for an answer; sign in as", soft_wrap=True
-        )
+    def invite(self, url: str, passwords: Mapping[str, str], configuration: Configuration, *, stays: bool) -> None:
+        """Where to go on by hand, and as whom."""
+        self.console.print(f"  The console is at [bold]{url}[/bold]", soft_wrap=True)
+        self.console.print("  Incidents wait for an answer there. Sign in as one of")
+        declared = configuration.escalation
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for person, password in passwords.items():
-            table.add_row(person, Text(password, "cyan"))
+            one = declared.people[person]
+            teams = [name for name, team in declared.teams.items() if person in team.members]
+            does = "answers for " + ", ".join(teams) if teams else ", ".join(one.roles) + ": reads everything"
+            table.add_row(person, Text(password, "cyan"), Text(f"{one.name}, {does}", "dim"))
         self.console.print(Padding(table, (0, 0, 0, 4)))
-        self.console.print(f"  Ctrl-C: {end}." if end != "it runs on" else "  It runs on.", style="dim")
+        self.remark("It runs on; govern down ends it." if stays else "Ctrl-C ends the console and everything else.")
 
     def checks(self, checks: Sequence[Check]) -> None:
         """What holds and what does not."""
@@ -243,7 +248,7 @@ def _figures(seen: Seen) -> RenderableType:
     table.add_column()
     table.add_row("sent", _bar(seen, f"{seen.sent:,} of {seen.total:,}, {rate:,.0f} a second"))
     table.add_row("business time", Text(_when(seen.business_ms)))
-    table.add_row("judged", Text(f"{seen.judged:,}   {seen.waiting:,} wait", ""))
+    table.add_row("judged", Text(f"{seen.judged:,}   {seen.waiting:,} to go", ""))
     table.add_row("", _effects(seen))
     flag = f'{seen.flagged:,}   the last: "{seen.last_flag}"' if seen.flagged else "none yet"
     table.add_row("flags", Text(flag, no_wrap=True, overflow="ellipsis"))

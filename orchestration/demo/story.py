@@ -118,7 +118,7 @@ def run(folder: Path, count: int, *, fast: bool, keep: bool) -> bool:
 def _stay(screen: Screen, up: Started, keep: bool) -> None:
     """Leave the console to whoever is at the terminal."""
     screen.heading("Your turn")
-    screen.invite(up.url, up.passwords, "it runs on" if keep else "everything ends")
+    screen.invite(up.url, up.passwords, up.configuration, stays=keep)
     if keep:
         return
     try:
