@@ -10,7 +10,7 @@ import fcntl
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -186,14 +186,15 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[bool]:
     number = zlib.crc32(name.encode())
     try:
         connection = engine.connect()
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}))
     except DBAPIError as error:
         raise Retryable(f"the read model does not answer: {error.orig}; {MEND}") from error
     try:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}))
         yield mine
         if mine:
-            connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+            with suppress(DBAPIError):  # the server is away: it gave the lock back when the connection broke
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
     finally:
         connection.invalidate()  # never back to the pool: with it would go the lock
         connection.close()
