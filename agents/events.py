@@ -243,6 +243,8 @@ class FlagData(Frozen):
     last_offset: Offset
     sample: tuple[Offset, ...]
     """At most 20 offsets, the first ones."""
+    held: tuple[Offset, ...] | None = None
+    """Every offset, where decisions are held and there are more than 20 and at most 500. Null in earlier records."""
 
 
 class Flag(CloudEvent):

@@ -251,7 +251,7 @@ def _count(desk: Desk, live: Live, event: Flag, at_ms: int, read_ms: int) -> Non
         places = [Position(topic=data.topic, partition=data.partition, offset=one) for one in data.sample[:20]]
         fields["sample"] = gather(told.incident, told.sample, places)
         if data.effect is Effect.HOLD and gated(desk, data):
-            live.hold(place, end, data.count, read_ms, data.sample)
+            live.hold(place, end, data.count, read_ms, data.held or data.sample)
     desk.state.update(live, **fields)
     waits(desk, live)
     if event.source.endswith("/monitor") and data.dedup_key not in live.monitors:

@@ -14,6 +14,9 @@ from agents.events import Effect, Mode, Severity
 from agents.records import Header
 
 SAMPLE = 20
+HELD = 500
+"""So many held decisions of a batch a flag names one by one, so that each can be answered for itself and the last one ends
+the incident."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Counted:
     last: int
     count: int = 1
     sample: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
     reason: str = ""
     mode: Mode | None = None
 
@@ -67,9 +71,10 @@ class FlagBook:
         if key is None:
             key = self._keys[named] = dedup_key(cause, model, version)
         found = self.counted.get(key)
+        holds = effect is Effect.HOLD and mode is Mode.GATE
         if found is None:
-            told = labels or {}
-            self.counted[key] = Counted(severity, team, effect, told, offset, offset, 1, [offset], reason(), mode)
+            told, held = labels or {}, [offset] if holds else []
+            self.counted[key] = Counted(severity, team, effect, told, offset, offset, 1, [offset], held, reason(), mode)
             return
         if offset < found.first:  # groups of one batch are judged one after the other
             found.first, found.reason = offset, reason()
@@ -77,6 +82,8 @@ class FlagBook:
         found.count += 1
         if len(found.sample) < SAMPLE:
             found.sample.append(offset)
+        if holds and len(found.held) < HELD:
+            found.held.append(offset)
 
     def messages(self, time: str) -> list[tuple[bytes, bytes, Sequence[Header]]]:
         """Records for the topic `flags`, in the order of their first decisions."""
@@ -104,6 +111,7 @@ class FlagBook:
                 "first_offset": flag.first,
                 "last_offset": flag.last,
                 "sample": flag.sample,
+                **({"held": flag.held} if len(flag.held) == flag.count > SAMPLE else {}),
             },
         }
         return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()

@@ -78,8 +78,9 @@ def flag(
     reason: str = "score 0.1 of client-8231",
     labels: Mapping[str, str] | None = None,
     speaker: str = "policy",
+    named: bool = False,
 ) -> bytes:
-    """A flag's bytes."""
+    """A flag's bytes; `named`: it names every held decision."""
     key = dedup_key(cause, model, version, segment)
     topic = "gim.observations" if speaker == "monitor" else "gim.decisions"
     return json.dumps(
@@ -102,6 +103,7 @@ def flag(
                 "first_offset": first,
                 "last_offset": first + count - 1,
                 "sample": list(range(first, first + min(count, 20))),
+                **({"held": list(range(first, first + count))} if named else {}),
             },
         }
     ).encode()

@@ -100,9 +100,22 @@ def test_small_answers_to_groups_are_no_way_around_the_bulk_limit() -> None:
     assert (lane.one.held, lane.one.in_groups) == (4, {"bob": 55, "cy": 15})
 
 
+def test_single_answers_to_every_one_of_many_end_an_incident() -> None:
+    lane = Lane(declared(bulk={"items": 500, "sample": 0}))
+    lane.flags(flag(count=300, named=True), flag(count=40, first=300, partition=1, named=True))
+    for offset in range(300):
+        lane.answer("bob", "approve", lane.one, **single(offset))
+    assert (lane.one.held, lane.one.status) == (40, Status.TRIGGERED)
+    lane.answer("bob", "approve", lane.one, **single(300))
+    assert lane.refusals[-1]["reason"] == "out-of-scope", "one that was not held answers for none"
+    other = [{"topic": "gim.decisions", "partition": 1, "offset": one} for one in range(300, 340)]
+    lane.restart().answer("bob", "reject", lane.one, items=other, through={})
+    assert (lane.one.held, lane.one.status) == (0, Status.RESOLVED)
+
+
 def test_where_not_all_held_decisions_are_known_single_answers_leave_the_deadline_to_the_rest() -> None:
     lane = Lane(declared(chains={"default": {"deadline": "1h", "at_deadline": "withhold"}}, **bulk()))
-    lane.flags(flag(count=25))  # a flag names twenty at most
+    lane.flags(flag(count=25))  # a flag that names twenty of them, as where a batch holds hundreds
     lane.answer("bob", "approve", lane.one, **single(*range(25)))
     assert (lane.one.held, lane.one.deadline_ms, lane.one.status) == (5, START + HOUR, Status.TRIGGERED)
     assert not lane.refusals
