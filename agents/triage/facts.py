@@ -155,7 +155,7 @@ def _rules(seen: Seen) -> Iterator[Found]:
         Effect.ALLOW: "allows them",
     }
     mode = {"enforce": "in force", "audit": "in audit mode, so it changes nothing", "disabled": "disabled"}[policy.mode]
-    says = f" {capital(clean(policy.description, 200).rstrip('.'))}." if policy.description else ""
+    says = f" What it is for: {clean(policy.description, 200).rstrip('.')}." if policy.description else ""
     text = f"Rule {policy.policy}/{rule.id} {does[rule.effect]} when {clean(rule.when, 300)} ({mode}).{says}"
     yield "rule", text, {"effect": rule.effect.value, "severity": rule.severity.value}, f"{policy.policy}/{rule.id}"
 

@@ -158,8 +158,9 @@ def _beside(seen: Seen, facts: list[FactData]) -> list[str]:
     names = [str(one.values[BESIDE]) for one in facts]
     if not names:
         return []
-    does = "alarms or warns" if len(names) == 1 else "alarm or warn"
-    what = f"the monitor {names[0]} {does}" if len(names) == 1 else f"the monitors {listed(names)} {does}"
+    said = {one.values["status"] for one in facts}
+    does = "alarm or warn" if len(said) > 1 else str(said.pop())
+    what = f"the monitor {names[0]} {does}s" if len(names) == 1 else f"the monitors {listed(names)} {does}"
     return [f"At the same time {what} for {seen.names.shown(seen.incident.model)}."]
 
 
