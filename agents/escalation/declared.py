@@ -6,6 +6,7 @@ the process that sends reads it from its environment (`GOVERN_SECRET_<NAME>`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -198,10 +199,17 @@ class Digest(Strict):
 
     day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
     """The week told of is the one from Monday to Sunday that ended before."""
-    at: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "08:00"
+    at: str = "08:00"
     """Wall-clock time in `zone`."""
     zone: Zone = "UTC"
     """Also where weeks begin and end."""
+
+    @field_validator("at")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value, re.ASCII):
+            raise ValueError(f"{value!r} is no time of day; write for example 08:00")
+        return value
 
 
 class Escalation(Strict):

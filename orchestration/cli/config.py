@@ -15,6 +15,7 @@ from rich.table import Table
 
 from agents.configuration import Configuration
 from agents.errors import Misconfigured, NotReady, Retryable
+from agents.escalation.digesting import remarks
 from agents.escalation.proposals import Proposed
 from agents.monitor.changes import changes
 from agents.policy.differences import differences, lines_of
@@ -68,6 +69,8 @@ def check(
 
         for line in gaps(configuration.escalation):
             typer.echo(line)
+    for line in remarks(configuration):
+        typer.echo(line)
     if configuration.monitors:
         from orchestration.cli.monitors import waiting_of  # the kinds of monitors take a second to import
 

@@ -42,7 +42,7 @@ def digest(
         for number, name in enumerate([model] if model is not None else names):
             found = weekly(database, name, now, days) if asked is None else of_week(database, name, asked, now)
             if as_json:
-                reading.tell({**asdict(found), "quiet": found.quiet})
+                reading.tell({**asdict(found), "quiet": found.quiet, "verdict": found.verdict})
             else:
                 sys.stdout.write("\n" if number else "")
                 sys.stdout.writelines(f"{line}\n" for line in lines(found, now))

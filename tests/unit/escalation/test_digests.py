@@ -355,6 +355,11 @@ def test_what_a_channel_did_not_deliver_goes_by_another_once_each() -> None:
 # -- configuration -----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_no_time_of_day_is_told_how_to_write_it() -> None:
+    with pytest.raises(ValueError, match="'8:00' is no time of day; write for example 08:00"):
+        weekly({"at": "8:00"})
+
+
 @pytest.mark.parametrize(
     "wrong", [{"at": "8:00"}, {"at": "24:00"}, {"day": "mon"}, {"zone": "Berlin"}, {"to": "credit"}]
 )

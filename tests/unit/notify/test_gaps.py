@@ -62,3 +62,11 @@ def test_config_check_says_it(tmp_path, monkeypatch, capsys) -> None:
     said = typed(["config", "check", "governance.yaml"], capsys)
     assert "channel desk: kind webhook needs `url`" in said
     assert "channel desk: kind webhook needs `secret`" in said
+
+
+def test_the_check_says_who_gets_the_week_of_each_model(tmp_path, monkeypatch, capsys) -> None:
+    alone(tmp_path, monkeypatch)
+    text = "models: {credit-limit: {}}\nescalation: {digest: {at: 07:30}, teams: {risk: {}}}\n"
+    (tmp_path / "governance.yaml").write_text(text)
+    said = typed(["config", "check", "governance.yaml"], capsys)
+    assert "digest of credit-limit: nobody gets it; give risk a channel of its own" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from agents.escalation.weeks import week_at
 from orchestration.cli import answering, main, reading
 from orchestration.reading.database import open_database
 from orchestration.settings import Settings
@@ -160,3 +161,20 @@ def test_a_person_is_asked_and_a_no_sends_nothing(
     assert told.err.endswith("nothing was sent\n")
     assert told.out.strip() == ""
     answering.confirmed("asks nobody", yes=True)
+
+
+def test_a_digest_of_a_calendar_week_is_told_as_the_message_asks_for_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.gate(1, at=T0)
+    week = week_at(T0)
+    printed = govern(capsys, "digest", "--model", "credit-limit", "--week", week.name)
+    assert printed.splitlines()[0] == "credit-limit: a quiet week"
+    told = json.loads(govern(capsys, "digest", "--week", week.name, "--json"))
+    assert (told["start_ms"], told["end_ms"], told["decisions"]) == (week.start_ms, week.end_ms, 1)
+    assert told["verdict"] == "a quiet week"
+    for wrong, why in ((week.next.name, "has not begun yet"), ("last", "is no week; write for example 2026-W10")):
+        with pytest.raises(SystemExit) as ended:
+            main(["digest", "--week", wrong])
+        assert ended.value.code == 1
+        assert why in capsys.readouterr().err
