@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agents.configuration import Configuration
 from agents.configuration_yaml import read_configuration
+from agents.escalation.digesting import remarks
 from agents.people_events import Status
 from tests.unit.escalation.lane import Lane, flag
 from tests.unit.test_docs import fenced
@@ -45,3 +46,16 @@ def test_its_urgent_route_pages() -> None:
 def test_a_dead_channel_goes_to_the_platform_team() -> None:
     lane = Lane(example()).flags(flag("channel/mail", None, None, effect=None, severity="error", speaker="notify"))
     assert (lane.one.team, lane.one.chain) == ("platform", "calm")
+
+
+def test_its_week_goes_to_the_team_s_room_on_monday_morning_in_berlin() -> None:
+    assert list(remarks(example())) == [
+        "digest of credit-limit: each monday at 08:00 (Europe/Berlin) to credit by credit-room"
+    ]
+    lane = Lane(example()).wait(1)
+    lane.now = 1_773_039_599_000  # Monday 2026-03-09, 07:59:59 in Berlin
+    assert lane.step(ticks=[b"{}"]).told == []
+    lane.wait(1)
+    assert [(one.kind, one.channel, one.title) for one in lane.told] == [
+        ("digest", "credit-room", "credit-limit: quiet week")
+    ]
