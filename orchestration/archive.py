@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import fsspec
 import polars as pl
@@ -74,6 +76,21 @@ class Archive:
             yield from records_of(frame, topic, partition)
             start = chunk[1] + 1  # a chunk is complete: what overlaps it tells nothing new up to here
 
+    def some(self, topic: str, partition: int, offsets: Iterable[int]) -> Iterator[Plain]:
+        """Those of these offsets that are archived and have not expired, each once, in order; each file is read once."""
+        start = self.expired_before(topic, partition)
+        wanted = sorted(set(offsets))
+        for chunk in self._chunks(topic, partition):
+            here = wanted[bisect_left(wanted, max(start, chunk[0])) : bisect_right(wanted, chunk[1])]
+            if here:
+                frame = self._frame(topic, partition, chunk)
+                yield from records_of(frame.filter(pl.col("offset").is_in(here)), topic, partition)
+                start = chunk[1] + 1  # as in `scan`
+
+    def span(self, topic: str, partition: int) -> int:
+        """How many offsets its files cover, by their names; no fewer than there are records."""
+        return sum(last - first + 1 for first, last in self._chunks(topic, partition))
+
     def offset_before(self, topic: str, partition: int, end: int, count: int) -> int:
         """Where the last `count` (at least 1) archived records before `end` begin; markers too take offsets, so look."""
         found, low = 0, end
@@ -133,6 +150,18 @@ class Archive:
             return pl.read_parquet(io.BytesIO(self._store.read(path)), columns=columns)
         except pl.exceptions.ComputeError as error:
             raise Inconsistent(f"the archive's {path} is damaged: {error}; restore it from its copy") from error
+
+
+def holder_of(file: Path) -> tuple[Path, str, int] | None:
+    """(the archive's folder, topic, partition) of one of its files; None where it is none, by its name.
+
+    >>> holder_of(Path("var/archive/gim.decisions/3/00000000000000000000-00000000000000000041.parquet"))
+    (PosixPath('var/archive'), 'gim.decisions', 3)
+    >>> holder_of(Path("decisions/2026/march.parquet"))
+    """
+    if _NAME.fullmatch(file.name) is None or not file.parent.name.isdecimal():
+        return None
+    return file.parents[2], file.parents[1].name, int(file.parent.name)
 
 
 def records_of(frame: pl.DataFrame, topic: str, partition: int) -> Iterator[Plain]:

@@ -7,24 +7,28 @@ teach a number, and is told.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from agents.configuration import Configuration
 from agents.decoding import FAILURES
 from agents.errors import Poison
+from agents.escalation.declared import Escalation
 from agents.frames import Reader
-from agents.people_events import Resolution, ReviewData, RulingData
+from agents.people_events import Resolution, ReviewData
 from agents.policy.columns import signal_of
 from agents.policy.compilation import Compiled
 from agents.policy.fairness import GROUP_KINDS
 from agents.policy.rules import compiled
 from agents.tuning.alarms import Alarm
 from agents.tuning.judged import WARRANTED, Answer, Judged, usable, weight_of
-from orchestration.archive import Archive, Expired
+from orchestration.archive import Archive
 from orchestration.reading import tables
 
 Progress = Callable[[float], None]
@@ -47,13 +51,18 @@ def gather(
     found, reader = Gathered(), Reader(configuration)
     unfair = _fairness_rules(configuration)
     places = list(_judged(database, found, unfair)) + list(_blind(database, configuration, found))
-    for number, (topic, partition, offset, one) in enumerate(places):
-        row = _row(archive, reader, topic, partition, offset)
+    rows = _rows(archive, reader, [place[:3] for place in places], progress)
+    for topic, partition, offset, one in places:
+        row = rows.get((topic, partition, offset))
         if row is None:
             found.left_out["bytes expired"] += 1
         found.judged.append(Judged(f"{topic}/{partition}/{offset}", *one, row or {}))
-        progress((number + 1) / len(places))
-    found.alarms = list(_alarms(database))
+    about_groups = _about_groups(configuration)
+    for alarm in _alarms(database):
+        if alarm.monitor in about_groups:
+            found.left_out["fairness"] += 1
+        else:
+            found.alarms.append(alarm)
     return found
 
 
@@ -69,28 +78,27 @@ def judged_alarms(database: Connection) -> Iterator[Alarm]:
 
 
 _One = tuple[int, str, tuple[str, ...], bool, float]
+_Place = tuple[str, int, int]
 
 
 def _judged(database: Connection, found: Gathered, unfair: frozenset[str]) -> Iterator[tuple[str, int, int, _One]]:
     """Held decisions that people answered: position and (time, model, rules, warranted, weight)."""
     held, rulings = tables.held, tables.rulings
-    query = (
-        select(held, rulings.c.data, rulings.c.id.label("ruling"))
-        .join(rulings, held.c.causationid == rulings.c.id)
-        .where(held.c.resolution.is_not(None))
-        .order_by(held.c.ended_ms, held.c.topic, held.c.partition, held.c.offset)
-    )
-    covered = Counter(row.causationid for row in database.execute(select(held.c.causationid)))
+    answers = {row.id: row for row in database.execute(select(rulings.c.id, rulings.c.resolution, rulings.c.kind))}
+    names = ("topic", "partition", "offset", "model", "rules", "resolution", "ended_ms", "causationid")
+    query = select(*(held.c[name] for name in names)).where(held.c.resolution.is_not(None))
+    ordered = query.order_by(held.c.ended_ms, held.c.topic, held.c.partition, held.c.offset)
+    ended = [row for row in database.execute(ordered) if row.causationid in answers]
     opened = _opened(database)
-    for row in database.execute(query):
-        ruling = RulingData.model_validate_json(row.data)
-        rules = tuple(row.rules or ())
-        seen = opened.get(row.ruling, frozenset())
-        place = f"{row.topic}/{row.partition}/{row.offset}"
-        fairness = bool(unfair & set(rules))
-        answer = Answer(ruling.resolution, ruling.kind, covered[row.causationid], len(seen) or ruling.opened, fairness)
+    covered = Counter(row.causationid for row in ended)
+    looked_into = Counter(row.causationid for row in ended if _name(row) in opened.get(row.causationid, ()))
+    for row in ended:
+        ruling, rules = answers[row.causationid], tuple(row.rules or ())
+        count, looked = covered[row.causationid], looked_into[row.causationid]
+        kind = _kind(count, looked) if opened.get(row.causationid) else ruling.kind
+        answer = Answer(Resolution(ruling.resolution), kind, count, looked, bool(unfair & set(rules)))
         why = usable(answer)
-        if why is None and ruling.kind == "sample" and place not in seen:
+        if why is None and kind == "sample" and _name(row) not in opened.get(row.causationid, ()):
             continue  # it went with the sample: those that were opened stand for it
         if why is not None:
             found.left_out[why] += 1
@@ -98,6 +106,17 @@ def _judged(database: Connection, found: Gathered, unfair: frozenset[str]) -> It
         warranted = WARRANTED[Resolution(row.resolution)]
         one = (int(row.ended_ms), str(row.model), rules, warranted, weight_of(answer))
         yield row.topic, row.partition, row.offset, one
+
+
+def _kind(covered: int, opened: int) -> str:
+    """How decisions that ended together were judged, by what was opened of exactly these."""
+    if opened >= covered:
+        return "individual"
+    return "sample" if opened else "bulk"
+
+
+def _name(row: Row[Any]) -> str:
+    return f"{row.topic}/{row.partition}/{row.offset}"
 
 
 def _opened(database: Connection) -> dict[str, frozenset[str]]:
@@ -112,23 +131,51 @@ def _opened(database: Connection) -> dict[str, frozenset[str]]:
 
 
 def _blind(database: Connection, configuration: Configuration, found: Gathered) -> Iterator[tuple[str, int, int, _One]]:
-    """Released decisions that somebody judged blind; each stands for one over the probability of being drawn."""
-    share, blind = configuration.escalation.blind_sample, tables.blind
-    reviews, refusals = tables.reviews, tables.refusals
-    refused = {(r.review_partition, r.review_offset) for r in database.execute(select(refusals))}
+    """Released decisions that somebody judged blind, each once; it stands for one over the probability of being drawn.
+
+    One that was not offered teaches nothing: whoever judged it had chosen it.
+    """
+    blind, reviews, shares = tables.blind, tables.reviews, _shares(database, configuration)
+    refused, judged = _refused(database), set[_Place]()
     query = select(reviews).where(reviews.c.action == "label").order_by(reviews.c.partition, reviews.c.offset)
     for row in database.execute(query):
         data = ReviewData.model_validate_json(row.data)
-        if (row.partition, row.offset) in refused or data.decision is None or data.agrees is None or share <= 0:
+        if (row.partition, row.offset) in refused or data.decision is None or data.agrees is None:
             continue
         at = data.decision
+        if (at.topic, at.partition, at.offset) in judged:
+            found.left_out["second opinion"] += 1
+            continue
         here = (blind.c.topic == at.topic, blind.c.partition == at.partition, blind.c.offset == at.offset)
         drawn = database.execute(select(blind).where(*here)).first()
-        if drawn is None:
-            found.left_out["no longer in the blind sample"] += 1
+        share = shares(row.time_ms)
+        if drawn is None or drawn.draw >= share:
+            found.left_out["not in the blind sample" if drawn is not None else "no longer in the blind sample"] += 1
             continue
-        weight = 1 / min(share, _reached(database, drawn.model, drawn.version, drawn.start_ms))
+        judged.add((at.topic, at.partition, at.offset))
+        weight = 1 / min(share, tables.BLIND_SHARE, _reached(database, drawn.model, drawn.version, drawn.start_ms))
         yield at.topic, at.partition, at.offset, (int(row.time_ms), drawn.model, (), not data.agrees, weight)
+
+
+def _shares(database: Connection, configuration: Configuration) -> Callable[[int], float]:
+    """The share of released decisions that was offered at a time: configurations change it."""
+    column, default = tables.configurations.c, Escalation().blind_sample
+    rows = database.execute(select(column.time_ms, column.document).order_by(column.offset))
+    known = [(time_ms, json.loads(text).get("escalation", {}).get("blind_sample", default)) for time_ms, text in rows]
+    times = [time_ms for time_ms, _ in known]
+
+    def share(time_ms: int) -> float:
+        if not known:
+            return configuration.escalation.blind_sample
+        return float(known[max(0, bisect_right(times, time_ms) - 1)][1])
+
+    return share
+
+
+def _refused(database: Connection) -> set[tuple[int, int]]:
+    """Partition and offset of reviews that took no effect: anybody can write one."""
+    column = tables.refusals.c
+    return {tuple(row) for row in database.execute(select(column.review_partition, column.review_offset))}
 
 
 def _reached(database: Connection, model: str, version: str, start_ms: int) -> float:
@@ -143,9 +190,11 @@ def _alarms(database: Connection) -> Iterator[Alarm]:
     """Incidents of monitors that a person resolved saying whether there was a problem."""
     incidents, reviews, points = tables.incidents, tables.reviews, tables.signal_points
     said: dict[str, bool] = {}
-    for row in database.execute(select(reviews.c.incident, reviews.c.data).where(reviews.c.action == "resolve")):
+    refused = _refused(database)
+    query = select(reviews).where(reviews.c.action == "resolve").order_by(reviews.c.partition, reviews.c.offset)
+    for row in database.execute(query):
         agrees = ReviewData.model_validate_json(row.data).agrees
-        if agrees is not None and row.incident:
+        if agrees is not None and row.incident and (row.partition, row.offset) not in refused:
             said[row.incident] = agrees
     for row in database.execute(select(incidents).where(incidents.c.status == "resolved")):
         signal = json.loads(row.data).get("signal")
@@ -164,20 +213,31 @@ def _same(key: str) -> str:
     return json.dumps(json.loads(key), separators=(",", ":"), ensure_ascii=False)
 
 
-def _row(archive: Archive, reader: Reader, topic: str, partition: int, offset: int) -> dict[str, object] | None:
-    try:
-        record = archive.read(topic, partition, offset)
-        return reader.row(record) if record is not None else None
-    except (Expired, Poison, *FAILURES):
-        return None
+def _rows(
+    archive: Archive, reader: Reader, places: Sequence[_Place], progress: Progress
+) -> dict[_Place, dict[str, object]]:
+    """Columns of those decisions whose bytes the archive has; each of its files is read once."""
+    found: dict[_Place, dict[str, object]] = {}
+    by_partition: dict[tuple[str, int], list[int]] = {}
+    for topic, partition, offset in places:
+        by_partition.setdefault((topic, partition), []).append(offset)
+    for (topic, partition), offsets in by_partition.items():
+        for record in archive.some(topic, partition, offsets):
+            with suppress(Poison, *FAILURES):
+                found[topic, partition, record.offset] = reader.row(record)
+            progress(len(found) / len(places))
+    return found
+
+
+def _about_groups(configuration: Configuration) -> frozenset[str]:
+    """Monitors that compare groups of people."""
+    named = configuration.monitors.items()
+    return frozenset(name for name, options in named if str(options.get("kind", name)) in GROUP_KINDS)
 
 
 def _fairness_rules(configuration: Configuration) -> frozenset[str]:
     """Rules that act on a signal about groups of people."""
-    about_groups = {
-        name for name, options in configuration.monitors.items() if str(options.get("kind", name)) in GROUP_KINDS
-    }
-    found = set()
+    about_groups, found = _about_groups(configuration), set()
     for policy in configuration.policies:
         for rule in policy.rules:
             one = _compiled(configuration, policy.policy, rule.id)

@@ -7,7 +7,7 @@ change (`govern config check`, `apply` or `propose`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,15 @@ class Tuned:
     diffs: Sequence[str]
     """A unified diff for each proposal; empty where the file does not let itself be changed in place."""
     gathered: Gathered
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several proposals as one diff."""
+
+    diff: str
+    left: Sequence[str]
+    """Rules and monitors of proposals that are not in it."""
 
 
 def tune(path: Path, configuration: Configuration, gathered: Gathered, terms: Terms) -> Tuned:
@@ -75,22 +84,51 @@ def _sort(
 # -- the diff ----------------------------------------------------------------------------------------------------------
 
 
+def together(path: Path, configuration: Configuration, proposals: Sequence[Proposal | ShareProposal]) -> Together:
+    """One diff of several proposals: the first of each rule and monitor, since a second one would change the same line."""
+    texts = {str(file): file.read_text(encoding="utf-8") for file in files_of(path)}
+    before, taken, left = dict(texts), dict[str, None](), list[str]()
+    for one in proposals:
+        name = name_of(one)
+        changed = None if name in taken else _with(texts, configuration, one)
+        if changed is None:
+            left.append(name)
+            continue
+        texts, configuration = changed
+        taken[name] = None
+    return Together("".join(_unified(file, before[file], texts[file]) for file in texts), tuple(left))
+
+
+def name_of(proposal: Proposal | ShareProposal) -> str:
+    """The rule or monitor that it is for."""
+    return proposal.monitor if isinstance(proposal, ShareProposal) else proposal.rule
+
+
 def _diff(path: Path, configuration: Configuration, proposal: Proposal | ShareProposal) -> str:
     """A unified diff of the one file that the proposal changes; empty where that cannot be done in place."""
-    for file in files_of(path):
-        text = file.read_text(encoding="utf-8")
+    return together(path, configuration, [proposal]).diff
+
+
+def _with(
+    texts: Mapping[str, str], configuration: Configuration, proposal: Proposal | ShareProposal
+) -> tuple[dict[str, str], Configuration] | None:
+    """The files with the proposal's change made, and what they then say; None where that cannot be done in place."""
+    for file, text in texts.items():
         try:
             changed = _changed(text, proposal)
         except NotEditable:
-            return ""
+            return None
         if changed is None:
             continue
-        texts = {str(one): one.read_text(encoding="utf-8") for one in files_of(path)} | {str(file): changed}
-        if not _is_meant(read_configuration(texts.items()), configuration, proposal):
-            return ""
-        lines = (text.splitlines(keepends=True), changed.splitlines(keepends=True))
-        return "".join(difflib.unified_diff(*lines, fromfile=f"a/{file}", tofile=f"b/{file}", n=2))
-    return ""
+        after = {**texts, file: changed}
+        found = read_configuration(after.items())
+        return (after, found) if _is_meant(found, configuration, proposal) else None
+    return None
+
+
+def _unified(file: str, before: str, after: str) -> str:
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    return "".join(difflib.unified_diff(*lines, fromfile=f"a/{file}", tofile=f"b/{file}", n=2))
 
 
 def _changed(text: str, proposal: Proposal | ShareProposal) -> str | None:

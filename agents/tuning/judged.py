@@ -35,6 +35,11 @@ class Judged:
         """True where it was released and judged without the reviewer knowing what the rules said."""
         return not self.rules
 
+    @property
+    def alone(self) -> bool:
+        """True where one rule held it: without that rule it would have gone out."""
+        return len(self.rules) == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

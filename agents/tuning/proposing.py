@@ -55,9 +55,9 @@ class Proposal:
     """Judgements of the earlier period, which chose it."""
     judged_on: int
     saved: Estimate | None = None
-    """Of the needless holds, the share that would be saved."""
+    """Of the needless holds, the share that would be saved: no other rule held them."""
     lost: Estimate | None = None
-    """Of the warranted holds, the share that would be lost."""
+    """Of the warranted holds, the share that would be lost; of `log`, which loses them all: their share of all holds."""
     caught: Estimate | None = None
     """Of the misses among released decisions, the share that would be held."""
     further: Estimate | None = None
@@ -76,8 +76,10 @@ def propose(rule: Compiled, columns: pl.Schema, judged: Sequence[Judged], terms:
     """Everything worth proposing for a rule, or the one reason why there is nothing.
 
     `judged` are judgements of this rule and blind ones of its models (`about`); `columns` are the decision's columns.
+    What the rule held while its numbers were other ones, and would not hold today, does not count.
     """
-    mine = [one for one in judged if not one.blind]
+    numbers = thresholds(rule.condition.text)
+    mine = _today([one for one in judged if not one.blind], numbers)
     blind = [one for one in judged if one.blind]
     earlier, later = halves(mine)
     found: list[Proposal | Refused] = []
@@ -85,8 +87,9 @@ def propose(rule: Compiled, columns: pl.Schema, judged: Sequence[Judged], terms:
     if short is not None:
         found.append(short)
     else:
-        tried = (_logged(rule, earlier, later, terms), *_stricter(rule, earlier, later, terms))
-        found += [one for one in tried if one is not None]
+        logged = _logged(rule, earlier, later, terms)
+        found += [] if logged is None else [logged]
+        found += _stricter(rule, numbers, earlier, later, terms)
     found += _wider(rule, columns, blind, terms)
     return found or [Refused(rule.name, f"nothing better than what stands, by {len(mine):,} judgements")]
 
@@ -116,15 +119,34 @@ def _logged(rule: Compiled, earlier: Sequence[Judged], later: Sequence[Judged], 
         f"holding was warranted for {checked}: people let nearly all of it go out",
         len(earlier),
         len(later),
-        saved=share([True] * len(later), [one.weight for one in later]),
+        saved=_among(later, np.array([one.alone for one in later], dtype=bool), warranted=False),
         lost=checked,
     )
 
 
+def _today(judged: Sequence[Judged], numbers: Sequence[Threshold]) -> list[Judged]:
+    """Those that the rule's present numbers let through to it."""
+    kept = np.ones(len(judged), dtype=bool)
+    for one in numbers:
+        kept &= one.passes(_values(judged, one.column), one.number)
+    return [one for one, still in zip(judged, kept, strict=True) if still]
+
+
 def _stricter(
-    rule: Compiled, earlier: Sequence[Judged], later: Sequence[Judged], terms: Terms
-) -> list[Proposal | None]:
-    return [_tightened(rule, one, earlier, later, terms) for one in thresholds(rule.condition.text)]
+    rule: Compiled, numbers: Sequence[Threshold], earlier: Sequence[Judged], later: Sequence[Judged], terms: Terms
+) -> list[Proposal | Refused]:
+    """Other numbers, by what the archive still has: of the rest nobody knows whether a number would keep it."""
+    known, need = [[one for one in part if one.row] for part in (earlier, later)], terms.least // 2
+    if numbers and min(map(len, known)) < need:
+        count, judged = sum(map(len, known)), len(earlier) + len(later)
+        return [
+            Refused(
+                rule.name,
+                f"the archive has {count:,} of {judged:,} judged decisions; {need:,} of each period are needed",
+            )
+        ]
+    tried = (_tightened(rule, one, known[0], known[1], terms) for one in numbers)
+    return [one for one in tried if one is not None]
 
 
 def _tightened(
@@ -158,8 +180,8 @@ def _tightened(
 
 
 def _effect(one: Threshold, number: float, judged: Sequence[Judged], values: Floats) -> tuple[Estimate, Estimate]:
-    """(needless holds saved, warranted ones lost) by another number."""
-    gone = ~one.passes(values, number)
+    """(needless holds saved, warranted ones lost) by another number; what another rule held too stays held."""
+    gone = ~one.passes(values, number) & np.array([one.alone for one in judged], dtype=bool)
     return _among(judged, gone, warranted=False), _among(judged, gone, warranted=True)
 
 

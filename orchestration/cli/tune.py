@@ -18,7 +18,7 @@ from orchestration.cli import reading
 from orchestration.cli.progress import progress
 from orchestration.config_files import load
 from orchestration.judgements import gather
-from orchestration.tuning import Tuned
+from orchestration.tuning import Tuned, name_of, together
 from orchestration.tuning import tune as propose_all
 
 
@@ -31,7 +31,10 @@ def tune(
         typer.Option(help="A proposal may lose at most this share of warranted holds (95 % interval).", min=0, max=1),
     ] = 0.1,
     least: Annotated[int, typer.Option(help="Judgements of a rule without which nothing is proposed.", min=20)] = 60,
-    out: Annotated[Path | None, typer.Option(help="Write the diffs into this file, for `git apply`.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the first proposal of each rule and monitor into this file, for `git apply`."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Propose changes to thresholds, rules and monitors from what people ruled; applies nothing.
@@ -48,12 +51,16 @@ def tune(
     finally:
         database.close()
     found = propose_all(path, configuration, gathered, Terms(least=least, lose=lose))
-    if out is not None:
-        out.write_text("".join(found.diffs), encoding="utf-8")
+    screen = Console(highlight=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(document(found), ensure_ascii=False))
     else:
-        _show(Console(highlight=False, soft_wrap=True), found, out)
+        _show(screen, found, out)
+    if out is not None:
+        made = together(path, configuration, found.proposals)
+        out.write_text(made.diff, encoding="utf-8")
+        for name in () if as_json else made.left:
+            screen.print(f"not in {out}: another proposal for {name}", style="dim", markup=False)
 
 
 def document(found: Tuned) -> dict[str, Any]:
@@ -78,8 +85,7 @@ def _show(console: Console, found: Tuned, out: Path | None) -> None:
         + (f"; left out: {left}" if left else "")
     )
     for one, diff in zip(found.proposals, found.diffs, strict=True):
-        name = one.monitor if isinstance(one, ShareProposal) else one.rule
-        console.print(f"\n[bold]{name}[/bold]: {one.why}")
+        console.print(f"\n[bold]{name_of(one)}[/bold]: {one.why}")
         console.print(
             f"  chosen on {one.fitted_on:,} earlier judgements, judged on {one.judged_on:,} later ones", style="dim"
         )

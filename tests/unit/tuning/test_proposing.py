@@ -93,6 +93,42 @@ def test_a_rule_whose_holds_all_go_out_is_proposed_to_log() -> None:
     assert found.lost.upper < 0.05
 
 
+def test_what_another_rule_holds_too_is_neither_saved_nor_lost() -> None:
+    rule, columns = rule_of("output.score < 0.7")
+    judged = [replace(one, rules=("p/r", "p/s")) if i % 4 == 0 else one for i, one in enumerate(held(1, 800, 0.4))]
+    found = only(propose(rule, columns, judged, Terms()), "stricter")
+    needless = [one for one in halves(judged)[1] if not one.warranted]
+    number = thresholds(found.after)[0].number
+    spared = [one for one in needless if one.alone and float(str(one.row["output.score"])) >= number]
+    assert found.saved is not None
+    assert found.saved.value == pytest.approx(len(spared) / len(needless))
+    assert found.saved.value < 0.8
+    logged = only(propose(rule, columns, [replace(one, warranted=False) for one in judged], Terms()), "log")
+    assert logged.saved is not None
+    assert logged.saved.value == pytest.approx(sum(one.alone for one in halves(judged)[1]) / 400)
+
+
+def test_what_the_rule_would_not_hold_today_does_not_count() -> None:
+    """It held below 0.7, and holds below 0.5 now: what was saved by that is not promised again."""
+    rule, columns = rule_of("output.score < 0.5")
+    judged = held(1, 800, 0.4)
+    found = only(propose(rule, columns, judged, Terms()), "stricter")
+    today = [one for one in judged if float(str(one.row["output.score"])) < 0.5]
+    assert found.fitted_on + found.judged_on == len(today)
+    assert found.saved is not None
+    assert found.saved.n == sum(not one.warranted for one in halves(today)[1])
+
+
+def test_what_the_archive_has_lost_makes_no_number_look_safe() -> None:
+    """Of nearly all warranted holds the bytes are gone: whether a number would keep those nobody knows."""
+    rule, columns = rule_of("output.score < 0.7")
+    judged = [replace(one, row={}) if one.warranted and i % 12 else one for i, one in enumerate(held(1, 400, 0.4))]
+    assert not [one for one in propose(rule, columns, judged, Terms()) if isinstance(one, Proposal)]
+    (found,) = propose(rule, columns, [replace(one, row={}) for one in judged[:380]] + judged[380:], Terms())
+    assert isinstance(found, Refused)
+    assert found.why.endswith("of 400 judged decisions; 30 of each period are needed")
+
+
 def test_a_condition_with_or_is_left_alone() -> None:
     rule, columns = rule_of("output.score < 0.7 OR features.amount > 5")
     (found,) = propose(rule, columns, held(4, 200, 0.4), Terms())
