@@ -1,16 +1,19 @@
 """What a configuration would ask of people: held decisions a day against what they rule, before anybody is flooded.
 
 Promise to whoever checks a configuration: the holds are those that its rules gave on recorded decisions; what people
-manage is what they did (or what is stated); the backlog follows from the two, hour by hour, and nothing else is assumed.
+manage is what they did (or what is stated); the backlog follows from the two, hour by hour. Where nothing passes its deadline
+within the history, that is repeated for up to HORIZON_DAYS: a deadline of a month passes in no history of a day.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
+HORIZON_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Asked:
     """Decisions that one of them rules a day."""
     deadline_h: float | None
     overdue_hour: int | None
-    """The first hour, from the history's start, in which a decision would pass its deadline unanswered; None: none does."""
+    """The first hour, from the history's start, in which a decision would pass its deadline unanswered; None: none does.
+    Beyond `hours` it is what comes if things go on like that."""
     left: int
     """Unanswered at the end."""
 
@@ -47,7 +51,8 @@ class Asked:
         found = f"{self.team}: would hold {self.a_day:,.0f} a day; "
         found += f"your {who} about {self.people * self.per_day:,.0f}" if self.people else "nobody may rule"
         if self.overdue_hour is not None:
-            return f"{found}; the backlog passes the deadline on day {self.overdue_hour // DAY_HOURS + 1}"
+            goes_on = "at that rate " if self.overdue_hour >= self.hours else ""
+            return f"{found}; {goes_on}the backlog passes the deadline on day {self.overdue_hour // DAY_HOURS + 1}"
         if self.left and self.deadline_h is None:
             return f"{found}; {self.left:,} wait at the end, and no deadline ends that"
         return f"{found}; nothing passes its deadline"
@@ -80,26 +85,52 @@ def forecast(
         if start <= at <= end:
             arrivals[min((at - start) // HOUR_MS, hours - 1)] += 1
     working = open_hours if open_hours is not None and any(open_hours) else [True] * hours
-    a_day = sum(working) / hours * DAY_HOURS
-    rate = people * per_day / a_day
-    waiting: list[list[int]] = []  # [hour, how many], oldest first
-    credit, first, deadline_h = 0.0, 0, None if deadline_s is None else deadline_s / 3600
-    overdue: int | None = None
-    for hour, count in enumerate(arrivals):
-        if count:
-            waiting.append([hour, count])
-        credit = credit + rate if working[hour] else credit
-        while credit >= 1 and first < len(waiting):
-            done = min(int(credit), waiting[first][1])
-            waiting[first][1] -= done
-            credit -= done
-            first += waiting[first][1] == 0
-        if first == len(waiting):
-            credit = min(credit, 1.0)  # nobody works ahead
-        elif overdue is None and deadline_h is not None and hour - waiting[first][0] >= deadline_h:
-            overdue = hour
-    left = sum(count for _, count in waiting[first:])
-    return Asked(team, sum(arrivals), hours, people, per_day, deadline_h, overdue, left)
+    rate = people * per_day / (sum(working) / hours * DAY_HOURS)
+    backlog = _Backlog(rate, None if deadline_s is None else deadline_s / 3600)
+    overdue = _first(backlog.hour(hour, count, working[hour]) for hour, count in enumerate(arrivals))
+    left = backlog.left
+    if overdue is None and left and deadline_s is not None:  # it goes on as it was
+        beyond = range(hours, HORIZON_DAYS * DAY_HOURS)
+        overdue = _first(backlog.hour(hour, arrivals[hour % hours], working[hour % hours]) for hour in beyond)
+    return Asked(team, sum(arrivals), hours, people, per_day, backlog.deadline_h, overdue, left)
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """What waits, worked off first come, first served."""
+
+    rate: float
+    """Rulings of all people in an hour in which they work."""
+    deadline_h: float | None
+    waiting: deque[list[int]] = field(default_factory=deque)
+    """[hour, how many], oldest first."""
+    credit: float = 0.0
+
+    @property
+    def left(self) -> int:
+        return sum(count for _, count in self.waiting)
+
+    def hour(self, hour: int, came: int, works: bool) -> int | None:
+        """One hour; the hour itself where a decision has passed its deadline."""
+        if came:
+            self.waiting.append([hour, came])
+        self.credit += self.rate if works else 0.0
+        while self.credit >= 1 and self.waiting:
+            done = min(int(self.credit), self.waiting[0][1])
+            self.waiting[0][1] -= done
+            self.credit -= done
+            if not self.waiting[0][1]:
+                self.waiting.popleft()
+        if not self.waiting:
+            self.credit = min(self.credit, 1.0)  # nobody works ahead
+        elif self.deadline_h is not None and hour - self.waiting[0][0] >= self.deadline_h:
+            return hour
+        return None
+
+
+def _first(found: Iterable[int | None]) -> int | None:
+    """The first that is there; all are taken, so that what waits at the end is right."""
+    return next(iter([one for one in found if one is not None]), None)
 
 
 def merged(found: Mapping[str, Sequence[int]], shares: Mapping[str, str]) -> dict[str, list[int]]:

@@ -57,6 +57,17 @@ def test_without_reviewers_that_is_what_is_said() -> None:
     assert "nobody may rule" in forecast("t", [0], (0, DAY), 0, 20, 3600).told()
 
 
+def test_a_history_that_is_shorter_than_the_deadline_goes_on_as_it_was() -> None:
+    """412 a day against 60: by hour 197 some 492 are done, and the next one came in hour 28, a week before."""
+    half_a_day = [number * DAY // 412 for number in range(206)]
+    found = forecast("risk", half_a_day, (0, DAY // 2), people=3, per_day=20, deadline_s=7 * 24 * 3600)
+    assert found.told() == (
+        "risk: would hold 412 a day; your 3 reviewers rule about 60; at that rate the backlog passes the deadline on day 9"
+    )
+    assert (found.bad, found.left) == (True, 206 - 30)
+    assert not forecast("risk", half_a_day, (0, DAY // 2), people=3, per_day=150, deadline_s=7 * 24 * 3600).bad
+
+
 @given(st.lists(st.integers(0, 5 * DAY), max_size=300), st.integers(0, 5), st.floats(0.1, 200))
 def test_nothing_is_lost_or_made(times: list[int], people: int, per_day: float) -> None:
     found = forecast("t", times, (0, 5 * DAY), people, per_day, 3600)

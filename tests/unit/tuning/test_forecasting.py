@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.errors import Misconfigured
+from agents.records import Plain
+from agents.timestamps import milliseconds
+from orchestration.archive import Archive
 from orchestration.cli.main import main
 from orchestration.config_files import load
 from orchestration.forecasting import forecasts
@@ -35,6 +39,15 @@ escalation:
   chains:
     default: {deadline: 1d, at_deadline: withhold}
     two: {deadline: 1d, at_deadline: withhold, quorum: {people: 2}}
+"""
+
+SOURCES = """\
+sources:
+  - topic: old
+    model: credit
+    version: "1"
+    source: /old
+    fields: {id: $.no, features.amount: $.amount, output.score: $.p}
 """
 
 
@@ -69,6 +82,49 @@ def test_each_team_is_told_what_it_would_be_asked(folder: Path) -> None:
     assert found["lending"].overdue_hour is not None
     assert found["risk"].held == 60
     assert (found["risk"].people, found["risk"].per_day) == (1, 10), "two people must agree: each rules half as many"
+
+
+def archived(folder: Path) -> Path:
+    """The same decisions as an archive has them: of two partitions, some of a lane that started again, of one mapped topic."""
+    archive, values = Archive(str(folder / "archive")), (folder / "decisions.ndjson").read_bytes().splitlines()
+    records: dict[tuple[str, int], list[Plain]] = {("gim.decisions", 0): [], ("gim.decisions", 1): [], ("old", 0): []}
+    for number, value in enumerate(values):
+        place = ("old", 0) if number % 5 == 4 else ("gim.decisions", number % 2)
+        time_ms = milliseconds(json.loads(value)["time"]) or 0
+        body = mapped(json.loads(value)) if place[0] == "old" else value
+        records[place].append(Plain(*place, 2 * len(records[place]), time_ms, None, body))
+    for (topic, partition), some in records.items():
+        for start, stop in ((0, 100), (60, 130), (100, 400)):
+            archive.append(topic, partition, some[start:stop])
+    return folder / "archive"
+
+
+def mapped(event: dict[str, Any]) -> bytes:
+    """As a producer writes it who knows nothing of us."""
+    data = event["data"]
+    return json.dumps({"no": event["id"], "amount": data["features"]["amount"], "p": data["output"]["score"]}).encode()
+
+
+def test_an_archive_is_judged_as_the_stream_that_it_was(folder: Path) -> None:
+    """In the order of time over all partitions, each record once, mapped ones as decisions: as the file of the same says."""
+    path = folder / "governance.yaml"
+    path.write_text(CONFIG + SOURCES)
+    expected = forecasts(load(path), folder / "decisions.ndjson", 20)
+    assert [(one.team, one.held) for one in expected] == [("lending", 300), ("risk", 60)]
+    shares: list[float] = []
+    found = forecasts(load(path), archived(folder), 20, progress=shares.append)
+    assert found == expected
+    assert shares
+    assert all(0 <= one <= 1 for one in shares)
+    of_one = forecasts(load(path), folder / "archive" / "gim.decisions" / "1", 20)
+    assert sum(one.held for one in of_one) == 60, "the odd ones: large, but for those of the mapped topic"
+
+
+def test_a_decision_that_two_rules_hold_is_asked_of_both_teams(folder: Path) -> None:
+    path = folder / "governance.yaml"
+    path.write_text(CONFIG.replace("features.amount > 900", "output.score < 0.5"))
+    found = forecasts(load(path), folder / "decisions.ndjson", 20)
+    assert {one.team: one.held for one in found} == {"lending": 300, "risk": 300}
 
 
 def test_a_flood_is_an_exit_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
