@@ -6,13 +6,13 @@ After a downtime the newest week is told, late, and says so. It wakes nobody, an
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agents.configuration import Configuration
 from agents.escalation.desk import Desk
-from agents.escalation.incidents import SEVERITIES
+from agents.escalation.incidents import SEVERITIES, Closed, Live
 from agents.escalation.messages import TITLE, WORTH_MS, counted, lasting, moment
 from agents.escalation.routing import Desks, route
 from agents.escalation.state import Digested, State
@@ -59,10 +59,10 @@ class Digests:
 
     def tell(self, due_ms: int, week: Week) -> None:
         """Tell of each model that was not told of yet."""
-        desk = self._desk
+        desk, kept = self._desk, remembered(self._desk.state)
         for model in desk.desks.configuration.models:
             if desk.state.digests[model].week < week.name:
-                desk.state.digests[model] = Digested(week.name, _tell(desk, model, week, desk.now_ms - due_ms))
+                desk.state.digests[model] = Digested(week.name, _tell(desk, kept, model, week, due_ms))
         self._plan(desk.now_ms)
 
     def _plan(self, now_ms: int) -> None:
@@ -92,7 +92,7 @@ def elsewhere(desk: Desk, name: str | None, channel: str) -> None:
         desk.desks, owner(desk.desks, model, desk.now_ms), {*known.by, *desk.state.resting()}, known.by[channel]
     )
     said = f"{channel} does not deliver, so this comes by another way"
-    _send(desk, model, week_named(week, declared.zone), by, (said,))
+    _send(desk, remembered(desk.state), model, week_named(week, declared.zone), by, (said,))
     desk.state.digests[model] = Digested(week, {**known.by, **by})
 
 
@@ -154,11 +154,33 @@ class Figures:
         return not (loud or self.loud or self.waiting or self.ended.get(Resolution.EXPIRED.value))
 
 
-def figures(state: State, model: str, week: Week) -> Figures:
-    """From the incidents that are remembered."""
-    start, end = week.start_ms, week.end_ms
-    mine = [one for one in state.live.values() if one.data.model == model and one.data.inhibited_by is None]
-    gone = [one for one in state.closed.values() if one.model == model and one.told]
+@dataclass
+class Remembered:
+    """A model's incidents that spoke for themselves: those of late, and what stays of older ones."""
+
+    live: list[Live] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+
+
+Kept = Mapping[str | None, Remembered]
+"""By model."""
+
+
+def remembered(state: State) -> Kept:
+    """All of them, in one pass."""
+    found: defaultdict[str | None, Remembered] = defaultdict(Remembered)
+    for live in state.live.values():
+        if live.data.inhibited_by is None:
+            found[live.data.model].live.append(live)
+    for closed in state.closed.values():
+        if closed.told:
+            found[closed.model].closed.append(closed)
+    return found
+
+
+def figures(kept: Remembered, week: Week) -> Figures:
+    """From the incidents that are remembered of a model."""
+    start, end, mine, gone = week.start_ms, week.end_ms, kept.live, kept.closed
     lives = [one.data for one in mine if one.open]
     began = Counter(one.data.severity.value for one in mine if start <= one.data.opened_ms < end)
     began.update(one.severity for one in gone if start <= one.opened_ms < end)
@@ -224,16 +246,16 @@ def _waiting(found: Figures) -> str:
     return f"{'' if found.exact else 'up to '}{counted(found.waiting, 'decision')} {verb}"
 
 
-def _tell(desk: Desk, model: str, week: Week, late_ms: int) -> dict[str, list[str]]:
+def _tell(desk: Desk, kept: Kept, model: str, week: Week, due_ms: int) -> dict[str, list[str]]:
     """Send it by what works; by what failed lately where nothing else is there."""
-    team = owner(desk.desks, model, desk.now_ms)
+    team, late_ms = owner(desk.desks, model, desk.now_ms), desk.now_ms - due_ms
     by = gently(desk.desks, team, desk.state.resting()) or gently(desk.desks, team, ())
-    _send(desk, model, week, by, (f"This message comes {lasting(late_ms)} late",) if late_ms >= WORTH_MS else ())
+    _send(desk, kept, model, week, by, (f"This message comes {lasting(late_ms)} late",) if late_ms >= WORTH_MS else ())
     return by
 
 
-def _send(desk: Desk, model: str, week: Week, by: Mapping[str, Sequence[str]], why: Sequence[str]) -> None:
-    found, name = figures(desk.state, model, week), name_of(model, week)
+def _send(desk: Desk, kept: Kept, model: str, week: Week, by: Mapping[str, Sequence[str]], why: Sequence[str]) -> None:
+    found, name = figures(kept.get(model, Remembered()), week), name_of(model, week)
     said = lines(model, week, found, desk.now_ms, linked=desk.desks.declared.console_url is not None)
     for channel, people in by.items():
         note = NotificationData(

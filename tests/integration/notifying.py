@@ -22,11 +22,12 @@ from tests.integration.kafka_fixtures import produce
 QUICK = Patience(attempts=3, within_s=20, first_s=0.05, longest_s=0.1)
 RUN = """
 import asyncio
+import sys
 from orchestration.bootstrap import make_lane
 from orchestration.settings import Settings
 from orchestration.work import LaneName
 settings = Settings()
-asyncio.run(make_lane(settings, LaneName(settings.prefix, "notify", settings.topic("notifications"), 0)).run())
+asyncio.run(make_lane(settings, LaneName(settings.prefix, sys.argv[1], settings.topic(sys.argv[2]), 0)).run())
 """
 
 
@@ -91,8 +92,13 @@ def lane(settings: Settings, patience: Patience = QUICK) -> NotifyLane:
     return NotifyLane(name, Broker(settings), Pace(1, 0, 300), lambda down: patience)
 
 
-def run_until_killed(settings: Settings, kill: str, within_s: float = 60) -> int:
-    """The lane in a process of its own, until it is killed: its exit status. Raises TimeoutError where it lives too long."""
+def run_until_killed(
+    settings: Settings, kill: str, within_s: float = 60, lane: tuple[str, str] = ("notify", "notifications")
+) -> int:
+    """A lane, by agent and main topic, in a process of its own until it is killed: its exit status.
+
+    Raises TimeoutError where it lives too long.
+    """
     environment = {
         **os.environ,
         "GOVERN_KILL": kill,
@@ -104,7 +110,11 @@ def run_until_killed(settings: Settings, kill: str, within_s: float = 60) -> int
     }
     try:
         return subprocess.run(
-            [sys.executable, "-c", RUN], env=environment, cwd=Path(__file__).parents[2], timeout=within_s, check=False
+            [sys.executable, "-c", RUN, *lane],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            timeout=within_s,
+            check=False,
         ).returncode
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(kill) from error

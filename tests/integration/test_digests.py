@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from agents.configuration import Configuration
 from agents.people_events import NotificationData
 from orchestration import config_topic
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings
 from tests.integration.monitored import deployment, lanes_of, running, send, tick, until
-from tests.integration.notifying import lane, outcomes
+from tests.integration.notifying import lane, outcomes, run_until_killed
 from tests.integration.test_escalation_lane import events, newest, reexecuted
 from tests.receivers import smtp_receiver
 from tests.unit.escalation.lane import declared, flag
@@ -100,4 +102,43 @@ async def test_each_model_s_week_is_one_mail_also_where_the_lanes_restart_and_it
     assert sorted(await outcomes(settings)) == [
         (f"digest/{model}/{year}-W{number:02}/list", "sent") for model in ("chat", "credit")
     ]
+    assert await reexecuted(settings, sooner) > 0
+
+
+@pytest.mark.parametrize(("kill", "written"), [("half-written", 0), ("offsets-sent", 0), ("committed", 2)])
+async def test_killed_around_the_transaction_that_tells_it_the_lane_tells_it_once(
+    broker: LocalKafka, prefix: str, tmp_path: Path, kill: str, written: int
+) -> None:
+    with smtp_receiver() as mailbox:
+        url = f"smtp://127.0.0.1:{mailbox.port}"
+        later, sooner = configuration(url, "sunday", "23:59"), configuration(url, "monday", "00:00")
+        settings = await deployment(broker, prefix, tmp_path, later)
+        async with running(*lanes_of(settings, later, ("escalation",))):
+            await send(settings, broker, "flags", [flag(count=3, severity="error")])
+
+            async def opened() -> bool:
+                await tick(settings, broker)
+                return bool(await newest(settings))
+
+            await until(opened)
+        await config_topic.apply(settings, sooner)
+        await tick(settings, broker)
+        died = await asyncio.to_thread(
+            run_until_killed, settings, f"escalation/*@{kill}#1", lane=("escalation", "flags")
+        )
+        assert died == -9
+        assert len(await digests(settings)) == written
+        async with running(*lanes_of(settings, sooner, ("escalation",)), lane(settings)):
+
+            async def delivered() -> bool:
+                await tick(settings, broker)
+                return len(await outcomes(settings)) >= 2
+
+            await until(delivered)
+            for _ in range(5):
+                await tick(settings, broker)
+                await asyncio.sleep(0.3)
+        subjects = sorted(one["Subject"] for one in mailbox.mails)
+    assert subjects == ["chat: quiet week", "credit: 1 incident open, 3 decisions wait"]
+    assert len(await digests(settings)) == 2
     assert await reexecuted(settings, sooner) > 0
