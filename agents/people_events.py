@@ -542,6 +542,7 @@ class NotificationData(Frozen):
     """A message to be sent: recorded first, sent at least once with its dedup key."""
 
     incident: Id
+    """Of a weekly digest `digest/<model>/<week>`: it stands for no incident."""
     kind: Literal["trigger", "acknowledge", "resolve", "escalate", "remind", "overdue", "digest", "question"]
     channel: Name
     to: tuple[Id, ...] = ()
