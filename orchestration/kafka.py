@@ -35,6 +35,16 @@ class _Expected(logging.Filter):
 
 logging.getLogger("aiokafka.producer.sender").addFilter(_Expected())
 
+
+class _Unknown(logging.Filter):
+    """The client asks for a topic that is not there every few ms, and writes a line each time; whoever asks says it once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "not found in cluster metadata" not in record.getMessage()
+
+
+logging.getLogger("aiokafka.cluster").addFilter(_Unknown())
+
 _FENCED = (
     kafka_errors.ProducerFenced,
     kafka_errors.InvalidProducerEpoch,

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 
 import tenacity
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from agents.errors import Fatal, Fenced, Misconfigured, NotReady, Retryable
 from agents.events import Severity
@@ -120,10 +121,13 @@ class LaneLife(ABC):
     async def _fits(self, topic: str, partition: int) -> None:
         """The topic has this partition, and no more than the topics that are written beside it."""
         assert self._producer is not None
-        count, planned = (
-            len(await self._producer.partitions_for(topic)),
-            planned_partitions(topic, self.broker.settings),
-        )
+        try:
+            count = len(await self._producer.partitions_for(topic))
+        except UnknownTopicOrPartitionError as error:
+            own = topic.startswith(f"{self.broker.settings.prefix}.")
+            mend = "`govern topics create` makes it" if own else "create it, or correct `sources` in the configuration"
+            raise Retryable(f"there is no topic {topic}, or no right to see it: {mend}") from error
+        planned = planned_partitions(topic, self.broker.settings)
         if partition >= count:
             raise Misconfigured(f"{topic} has only {count} partitions, there is no {partition}")
         if count > planned:
