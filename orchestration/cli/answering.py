@@ -1,6 +1,6 @@
 """An answer given on the command line: signed with the person's own key, sent, and what became of it told.
 
-Exit status 0: it takes effect; 1: refused, with the sentence; 3: recorded, and no lane has taken it up yet.
+Exit status 0: it takes effect; 1: refused, with the sentence; 3: recorded, and no lane has taken it up yet; 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestration import reviewing, signing_keys
 from orchestration.cli import reading
 from orchestration.settings import Settings
 
-REFUSED, PENDING = 1, 3
+REFUSED, PENDING, INTERRUPTED = 1, 3, 130
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, in a sentence: it is kept with the evidence.")]
 Who = Annotated[
@@ -48,11 +48,19 @@ def answered(
     review = ReviewData.model_validate(data)
     source = reviewing.person_source(settings, review.person)
 
+    recorded: list[str] = []
+
     async def both() -> tuple[reviewing.Sent, reviewing.Outcome]:
         sent = await reviewing.send(settings, review, key, source)
+        recorded.append(f"your {sent.action} is recorded ({sent.id}), and what became of it is not known yet")
         return sent, await reviewing.outcome(settings, sent, wait)
 
-    sent, found = reading.run(both())
+    try:
+        sent, found = reading.run(both())
+    except KeyboardInterrupt:
+        told = recorded[0] if recorded else "it is not known whether your answer left"
+        typer.echo(f"interrupted: {told}; look before you answer again", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     status = {reviewing.Refused: REFUSED, reviewing.Pending: PENDING}.get(type(found), 0)
     if as_json:
         reading.tell(_document(sent, found))
@@ -71,7 +79,7 @@ def confirmed(question: str, yes: bool) -> None:
         raise Misconfigured(f"{question} Nobody can be asked here: say --yes")
     if not typer.confirm(question, default=False, err=True):
         typer.echo("nothing was sent", err=True)
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def needed(reason: str, what: str) -> str:

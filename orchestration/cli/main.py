@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import importlib
+import io
+import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -14,6 +17,8 @@ from rich.table import Table
 
 from agents import __version__
 from agents.errors import GovernanceError
+
+INTERRUPTED = 130
 
 # name -> (module, attribute, one line for --help); an attribute is a Typer app (a group) or a function (a command).
 GROUPS: dict[str, tuple[str, str, str]] = {
@@ -65,6 +70,7 @@ TRY = "Try: govern demo   |   govern up   |   govern policy test config/demo"
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `govern`; an error we raised on purpose ends as one clear line and exit status 1."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_anywhere()
     if not arguments or arguments[0] in ("-h", "--help"):
         _help()
     elif arguments[0] == "--version":
@@ -80,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             command(arguments[0])(args=arguments[1:], prog_name=f"govern {arguments[0]}")
         except GovernanceError as error:
             _fail(str(error), 1)
+        except KeyboardInterrupt:  # while a module is imported, or where nothing else takes it
+            _fail("interrupted", INTERRUPTED)
 
 
 def command(name: str) -> Callable[..., object]:
@@ -91,6 +99,19 @@ def command(name: str) -> Callable[..., object]:
         single.command(name)(target)
         target = single
     return typer.main.get_command(target)
+
+
+def _print_anywhere() -> None:
+    """Let no letter that the terminal's encoding lacks end a command that has done its work: print it as JSON escapes it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("as-json", _escaped)
+        sys.stdout.reconfigure(errors="as-json")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _help() -> None:
