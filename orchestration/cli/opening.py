@@ -18,7 +18,7 @@ from rich.text import Text
 from agents.configuration import Configuration
 from orchestration.cli.reading import safe
 from orchestration.console.records import KafkaRecords, parsed
-from orchestration.console.redaction import Redacted, protected_names, redact
+from orchestration.console.redaction import Redacted, protected_names, reason_shown, redact
 from orchestration.console.viewer import viewer_of
 from orchestration.reading.held import HeldItem
 from orchestration.settings import Settings
@@ -37,6 +37,8 @@ class Opened:
     """Where there is no content: why."""
     readable: bool
     """Whether the person saw what it rests on: only then was it opened."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """Rules that held it, each with its reason as this person may read it."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -47,7 +49,7 @@ class Opened:
             "decision": decision,
             "hidden": list(self.shown.hidden) if self.shown is not None else [],
             "why": self.why or None,
-            "reasons": [{"rule": one.rule, "text": one.text} for one in self.item.reasons],
+            "reasons": [{"rule": rule, "text": text} for rule, text in self.reasons],
         }
 
 
@@ -60,19 +62,20 @@ async def opened_decisions(
     for item in items:
         fetched = await records.decision(item.decision, item.bytes_at)
         decision = parsed(fetched.record, configuration) if fetched.record is not None else None
+        reasons = tuple((one.rule, reason_shown(one.text, one.rule, viewer, configuration)) for one in item.reasons)
         if decision is None:
-            found.append(Opened(item, None, fetched.why or "It cannot be read as a decision.", False))
+            found.append(Opened(item, None, fetched.why or "It cannot be read as a decision.", False, reasons))
             continue
         shown = redact(decision, viewer, protected_names(configuration, decision.data.model.name))
-        found.append(Opened(item, shown, fetched.why, viewer.sees_values))
+        found.append(Opened(item, shown, fetched.why, viewer.sees_values, reasons))
     return found
 
 
 def print_opened(out: Console, one: Opened) -> None:
     """A decision in a few lines."""
     out.print(Text(f"\n{one.item.id}", style="bold"))
-    for reason in one.item.reasons:
-        out.print(Padding(Text("held: ", style="yellow").append(safe(reason.text or reason.rule, 300)), (0, 0, 0, 2)))
+    for rule, text in one.reasons:
+        out.print(Padding(Text("held: ", style="yellow").append(safe(text or rule, 300)), (0, 0, 0, 2)))
     if one.shown is None:
         out.print(Padding(safe(one.why, 300, "dim"), (0, 0, 0, 2)))
         return

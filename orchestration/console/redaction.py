@@ -60,7 +60,8 @@ def redact(decision: Decision, viewer: Viewer, protected: Collection[str] = ()) 
         if data.output is not None:
             kept["output"] = data.output.model_copy(update={"text": bounded(data.output.text)})
         if data.action is not None:
-            arguments = {name: bounded(value) for name, value in _without(data.action.arguments, names).items()}
+            found = _without(data.action.arguments, names)
+            arguments = {name: bounded(_bare(value, names)) for name, value in found.items()}
             kept["action"] = data.action.model_copy(update={"arguments": arguments})
         return Redacted(decision.model_copy(update={"data": data.model_copy(update=kept)}), tuple(hidden))
     kept |= {"features": {}, "feature_attributions": None, "prompt": None}
@@ -103,3 +104,14 @@ def bounded(value: Any, longest: int = LONGEST) -> Any:
 def _without(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     kept = [(name, value) for name, value in values.items() if name.lower() not in names]
     return dict(kept[:VALUES])
+
+
+def _bare(value: Any, names: Collection[str]) -> Any:
+    """A value without what lies deeper in it under these names: a tool's arguments may be documents.
+
+    >>> _bare({"applicant": [{"Sex": "f", "income": 3}]}, {"sex"})
+    {'applicant': [{'income': 3}]}
+    """
+    if isinstance(value, dict):
+        return {name: _bare(one, names) for name, one in value.items() if str(name).lower() not in names}
+    return [_bare(one, names) for one in value] if isinstance(value, list) else value

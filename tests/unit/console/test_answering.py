@@ -225,7 +225,10 @@ def decision(**more: object) -> Decision:
                 "prompt": "say hello",
                 "groups": {"sex": "f"},
                 "output": {"label": "decline", "text": "no"},
-                "action": {"tool": "mail", "arguments": {"to": "someone", "sex": "f"}},
+                "action": {
+                    "tool": "mail",
+                    "arguments": {"to": "someone", "sex": "f", "about": [{"SEX": "f", "age": 4}]},
+                },
                 **more,
             },
         }
@@ -239,7 +242,7 @@ PROTECTED = ("sex",)
 def test_nobody_sees_protected_attributes_of_a_single_case(role: str) -> None:
     shown = redact(decision(), Viewer("dana", "Dana", frozenset({role})), PROTECTED)  # type: ignore[arg-type]
     text = shown.decision.model_dump_json().lower()
-    assert '"sex"' not in text
+    assert "sex" not in text
     assert shown.decision.data.groups is None
     assert any("protected" in one for one in shown.hidden)
 
@@ -248,6 +251,8 @@ def test_reviewers_see_values_bounded_and_viewers_none() -> None:
     reviewer = redact(decision(), Viewer("dana", "Dana", frozenset({"reviewer"})), PROTECTED).decision
     assert reviewer.data.features["limit_bal"] == 20000
     assert str(reviewer.data.features["note"]).endswith("… (5000 more characters)")
+    assert reviewer.data.action is not None
+    assert "'age': 4" in reviewer.data.action.arguments["about"]
     assert (reviewer.subject, reviewer.data.prompt) == ("client-8231", "say hello")
     viewer = redact(decision(), Viewer("vic", "Vic", frozenset({"viewer"})), PROTECTED).decision
     assert (viewer.subject, viewer.data.features, viewer.data.prompt) == (None, {}, None)
