@@ -35,6 +35,7 @@ log = logging.getLogger("governance.enacting")
 AGAIN_S, LONGEST_S = 1.0, 30.0
 """After a fault it begins again; where two take the right to write from each other, at random moments ever further apart."""
 POLL_MS = 300
+TOLD = " is not in force: "
 REMEMBER_S = 86_400.0
 """So often the offset is committed again, since Kafka forgets those of a group without members after a week."""
 
@@ -167,7 +168,7 @@ class Enacting:
             data=FlagData(
                 dedup_key=key,
                 severity=Severity.ERROR,
-                reason=f"the approved change {incident} is not in force: {why}"[:1000],
+                reason=f"the approved change {incident}{TOLD}{why}"[:1000],
                 labels={"incident": incident},
                 count=1,
                 topic=record.topic,

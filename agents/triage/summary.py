@@ -107,6 +107,10 @@ def summarise(seen: Seen, facts: tuple[FactData, ...], judged: Judged) -> Summar
     )
 
 
+_CHANGE = "change/"
+"""The cause of proposals, and of incidents that tell that an approved one is not in force."""
+
+
 def _what(seen: Seen, facts: list[FactData]) -> str:
     one, about, since = seen.incident, subject(seen), moment(seen.incident.first_ms)
     name = cause_name(seen)
@@ -126,6 +130,8 @@ def _what(seen: Seen, facts: list[FactData]) -> str:
         did = {"block": "blocked", "log": "let go and flagged"}.get(one.effect.value if one.effect else "", "flagged")
         many = plural(one.count, "decision") + f" of {about}" if one.model else plural(one.count, "record")
         return f"{many} {'was' if one.count == 1 else 'were'} {did} by {name}, first at {since}."
+    if one.cause.startswith(_CHANGE):
+        return f"A change of the {one.cause.removeprefix(_CHANGE)} was agreed to and could not be put in force, at {since}."
     return f"The fault {name} was reported for {about}, first at {since}."
 
 
@@ -195,6 +201,8 @@ def _action_text(seen: Seen, judged: Judged) -> str:
     one = seen.incident
     if one.proposal is not None:
         return "Read what would change; then approve or reject it."
+    if one.cause.startswith(_CHANGE):
+        return "Read why it is not in force; mend that, then approve it once more on the command line, or propose it again."
     version = seen.names.shown(one.version)
     model = seen.names.shown(one.model) if one.model else "the model"
     who = seen.names.shown(caller(seen)) if caller(seen) else "the caller"

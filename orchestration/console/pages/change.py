@@ -14,6 +14,7 @@ from orchestration.console.pages.asking import name_of
 from orchestration.console.pages.views import Button, Form, IncidentView, Standing
 from orchestration.console.viewer import Viewer
 from orchestration.console.words import stamp
+from orchestration.enacting import TOLD
 from orchestration.reading.changes import Became, became
 from orchestration.reading.database import Database
 from orchestration.reading.overview import AppliedConfiguration
@@ -73,7 +74,7 @@ def standing(
     if found.failed is not None:
         sees = viewer.sees_incident(found.failed)
         return Standing(
-            f"It could not be applied. {_sentence(found.failed.reason)}",
+            f"It could not be applied, because {found.failed.reason.partition(TOLD)[2] or found.failed.reason}.",
             "bad",
             f"/incidents/{found.failed.incident}" if sees else "",
         )
@@ -127,7 +128,3 @@ def _who(one: AppliedConfiguration, configuration: Configuration | None) -> str:
     author, joint, others = (one.applied_by or "somebody").partition(", approved by ")
     names = ", ".join(name_of(configuration, name) for name in others.split(", ")) if others else ""
     return f"{name_of(configuration, author)}{joint}{names}"
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""

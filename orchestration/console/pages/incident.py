@@ -128,9 +128,10 @@ def _facts(found: Incident) -> tuple[tuple[str, str], ...]:
     if data.model:
         version = f" {data.version}" if data.version not in (None, "*") else ", all versions" if data.version else ""
         pairs.append(("Model", data.model + version))
+    ours = data.cause.startswith("change/")
     if data.segment:
-        pairs.append(("Part of the traffic", data.segment))
-    if data.count != found.held.waiting:
+        pairs.append(("The change" if ours else "Part of the traffic", data.segment))
+    if data.count != found.held.waiting and not ours:
         pairs.append(("Counted", counted(data.cause, data.count)))
     if data.proposal is not None:
         pairs.append(("Proposed by", data.proposal.author))

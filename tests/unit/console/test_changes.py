@@ -112,9 +112,7 @@ async def test_a_change_that_could_not_be_applied_says_why(page: Page) -> None:
         keys=[change_key("configuration", NAME)], reason=why, effect=None, held=0, through={}, team="model-risk",
     )  # fmt: skip
     told = await page.words()
-    assert (
-        f"It could not be applied. The approved change {NAME} is not in force: the proposed document sha256:1" in told
-    )
+    assert "It could not be applied, because the proposed document sha256:1 is not there." in told
     assert "Its incident" in told
     page.applies(AFTER, "wei, approved by ana")  # somebody has mended it
     assert "In force since" in await page.words()

@@ -86,6 +86,22 @@ def test_what_should_not_be_there_is_not_called_a_version_that_behaves_different
     assert advice in told.action_text
 
 
+def test_an_approved_change_that_is_not_in_force_is_no_unknown_fault() -> None:
+    one = incident(
+        cause="change/configuration",
+        model=None,
+        version=None,
+        segment="7f29-k1mq",
+        effect=None,
+        held=0,
+        count=1,
+        through={},
+    )
+    told = tell(seen(one, similar=()))
+    assert told.summary.startswith("A change of the configuration was agreed to and could not be put in force, at ")
+    assert "approve it once more on the command line, or propose it again" in told.action_text
+
+
 def test_of_several_changes_the_one_of_its_own_version_is_told_and_cited() -> None:
     seen_first = "version {0} of credit-limit was seen for the first time"
     given = tuple(
