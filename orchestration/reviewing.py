@@ -299,7 +299,7 @@ class _Heard:
         if agreement is not None and sent.person in agreement.people:
             left = agreement.needed - len(agreement.people)
             more = f"{left} more {'person' if left == 1 else 'people'} with the role {agreement.role} must agree"
-            return Effective(f"your {sent.action} counts; {more}", None, agreement, incident)
+            return Effective(f"your answer counts; {more}", None, agreement, incident)
         if sent.proposal is not None and incident is not None:
             return Effective(f"proposed as {incident.incident}; somebody else must approve it", None, None, incident)
         return Effective(f"your {sent.action} took effect", None, None, incident)

@@ -30,13 +30,14 @@ from orchestration.console.redaction import Redacted, protected_names, reason_sh
 from orchestration.console.rendering import render, viewer_at
 from orchestration.console.tickets import parse_place
 from orchestration.console.viewer import Viewer
-from orchestration.console.words import DAY, EFFECTS, RESOLUTIONS, figure, pretty, share, stamp
+from orchestration.console.words import DAY, RESOLUTIONS, figure, pretty, share, stamp
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldItem, held_item, held_items, incidents_of
 from orchestration.reading.incident import Incident, incident
 from orchestration.reading.tables import reviews
 
 MOST_INCIDENTS = 5
+ANSWERS = {"approve": "let it go out", "edit": "change it", "reject": "withhold it", "respond": "ask back"}
 
 
 async def page(request: Request) -> Response:
@@ -149,9 +150,11 @@ def _outcome(item: HeldItem, shown: Redacted | None, configuration: Configuratio
     )
     if item.resolution is None:
         return f"It is held and waits for a person.{label}"
-    how = RESOLUTIONS.get(item.resolution, item.resolution)
     when = f" at {stamp(item.ended_ms)}" if item.ended_ms is not None else ""
-    return f"It was held, and {EFFECTS.get(item.effect or '', 'ended')}: {how}{when}.{label}"
+    late = ", because nobody answered by the deadline" if item.resolution == "expired" else ""
+    what = "withheld" if item.effect == "block" else "went out"
+    what += ", and a changed one in its place" if item.resolution == "edited" else ""
+    return f"It was held, then {what}{when}{late}.{label}"
 
 
 def _label(label: str, model: str | None, configuration: Configuration | None) -> str:
@@ -261,7 +264,11 @@ def _seen(
         data = ReviewData.model_validate_json(text)
         if position in data.opened or (data.items is not None and position in data.items):
             events.append(
-                Event(at_ms, f"Answered “{data.action}” after opening it.", name_of(configuration, data.person, viewer))
+                Event(
+                    at_ms,
+                    f"Opened it, then answered: {ANSWERS.get(data.action, data.action)}.",
+                    name_of(configuration, data.person, viewer),
+                )
             )
     return events
 
