@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -28,12 +28,13 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Says:
-    """One answer of a receiver; `hang_s`: it answers so late. `headers` are added."""
+    """One answer of a receiver; `hang_s`: it answers so late. `headers` are added. `echo`: what it repeats of a request."""
 
     status: int = 200
     body: bytes = b"ok"
     headers: tuple[tuple[str, str], ...] = ()
     hang_s: float = 0.0
+    echo: Callable[[Got], bytes] | None = None
 
 
 @dataclass
@@ -83,13 +84,14 @@ def http_receiver(*script: Says, then: Says = Says(), tls: ssl.SSLContext | None
                 said = receiver.script.pop(0) if receiver.script else receiver.then
             if said.hang_s:
                 time.sleep(said.hang_s)
+            told = said.body + (said.echo(receiver.got[-1]) if said.echo else b"")
             try:
                 self.send_response(said.status)
                 for name, value in said.headers:
                     self.send_header(name, value)
-                self.send_header("content-length", str(len(said.body)))
+                self.send_header("content-length", str(len(told)))
                 self.end_headers()
-                self.wfile.write(said.body)
+                self.wfile.write(told)
             except OSError:
                 return
 

@@ -29,6 +29,9 @@ DETAIL = 200
 LONGEST_WAIT_S = 300.0
 """What a channel may ask for with Retry-After; longer counts as so long."""
 _AGAIN = (408, 425, 429)
+_LINK = re.compile(r"(?:\\?/|%2F)l(?:\\?/|%2F)[A-Za-z0-9_=%-]{20,}", re.IGNORECASE)
+_PATH = 8
+"""A URL's path that is so long may be what makes the URL a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,20 @@ async def post(what: Post, *, look_up: Resolve = resolve, total_s: float = TOTAL
 
 
 def scrubbed(text: str, secrets: Sequence[str] = ()) -> str:
-    """A text from outside as it may be recorded: short, one line, no addresses of people, none of these secrets.
+    """A text from outside as it may be recorded: short, one line, no address of a person, no answer link, none of the secrets.
 
     >>> scrubbed("550 no such user ann@bank.example\\r\\nkey k-1", ["k-1"])
     '550 no such user <address> key <secret>'
+    >>> scrubbed("no route for /hooks/T0/x1y2z3", ["https://hooks.example/hooks/T0/x1y2z3"])
+    'no route for <secret>'
+    >>> scrubbed('bad block: "https:\\\\/\\\\/console.example\\\\/l\\\\/N2YyOS1rMW1xLjE3OTYxNjg4MTgxNTU2"')
+    'bad block: "https:\\\\/\\\\/console.example/l/<link>"'
     """
-    for one in sorted(filter(None, secrets), key=len, reverse=True):
+    paths = [one.partition("://")[2].partition("/")[2] for one in secrets]
+    known = {*secrets, *(f"/{path}" for path in paths if len(path) >= _PATH)}
+    for one in sorted(filter(None, known), key=len, reverse=True):
         text = text.replace(one, "<secret>")
+    text = _LINK.sub("/l/<link>", text)
     return plain(re.sub(r"[^\s<>\"'(:]+@[^\s<>\"'),;]+", "<address>", text), DETAIL)
 
 
