@@ -27,9 +27,12 @@ def escalation_lane(settings: Settings) -> LaneName:
 
 
 def escalation_inputs(settings: Settings) -> tuple[Input, ...]:
-    """What the lane takes, in this order: what stands, what others said of incidents, answers, flags, the time."""
+    """What the lane takes, in this order: what stands, what others said of incidents, answers, flags, the time.
+
+    After a restart answers come before all that tells the time: brokers answer in any order, and one given in time counts.
+    """
     tables = [Input(settings.topic(name), 0, "table") for name in ("config", "signals")]
-    streams = [Input(settings.topic(name), 0) for name in ("triage", "reviews", "flags")]
+    streams = [Input(settings.topic(name), 0, early=name == "reviews") for name in ("triage", "reviews", "flags")]
     return (*tables, *streams, Input(settings.topic("ticks"), 0, "clock"))
 
 

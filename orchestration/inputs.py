@@ -1,7 +1,7 @@
 """What a lane with several inputs takes: a step is one contiguous range of each input, in the lane's fixed order.
 
 Promise: the ranges of consecutive steps follow each other without a gap, so a manifest of them says all there is to say.
-Tables come first: what stood on them when the lane opened is taken before anything of a stream.
+Tables come first: what stood on them when the lane opened is taken before anything of a stream; then early streams.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ class Intake:
         positions: Mapping[Input, int],
         ends: Mapping[Input, int],
     ) -> None:
-        """Seeks to the positions. `ends`: where the tables end as far as can be seen at the opening."""
+        """Seeks to the positions. `ends`: where inputs end as far as can be seen at the opening."""
         self._consumer, self._inputs, self.positions = consumer, inputs, dict(positions)
         self._places = [place_of(one) for one in inputs]
-        self._behind = {place_of(one): ends[one] for one in inputs if one.kind == "table"}
+        stages = ([one for one in inputs if one.kind == "table"], [one for one in inputs if one.early])
+        self._behind = [{place_of(one): ends[one] for one in stage} for stage in stages]
         for one in inputs:
             consumer.seek(place_of(one), positions[one])
 
@@ -73,10 +74,15 @@ class Intake:
         return lag
 
     async def _wanted(self) -> list[TopicPartition]:
-        """Only tables, while any of them has not come to the end that was seen at the opening."""
-        for place in [one for one, end in self._behind.items() if await self._consumer.position(one) >= end]:
-            del self._behind[place]
-        return list(self._behind) or self._places
+        """Only tables, then only early streams, while any of them has not come to the end that was seen at the opening."""
+        while self._behind:
+            stage = self._behind[0]
+            for place in [one for one, end in stage.items() if await self._consumer.position(one) >= end]:
+                del stage[place]
+            if stage:
+                return list(stage)
+            self._behind.pop(0)
+        return self._places
 
     async def _gather(
         self, found: dict[TopicPartition, list[Any]], places: Sequence[TopicPartition], limit: int

@@ -79,6 +79,9 @@ class Input:
     """stream: records that a snapshot must carry the effect of. table: a compacted topic whose state is all of it up to the
     offset (attributes, config); it is read again at each start, and is known before any stream is read. clock: records of
     which only the time matters (ticks); deleted ones are passed over."""
+    early: bool = False
+    """A stream of which what stood on it when the lane opened is taken before other streams and clocks: answers that were
+    given in time are read before a deadline passes."""
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
