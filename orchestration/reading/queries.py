@@ -38,6 +38,8 @@ class Filters:
     """Those that are with this person."""
     text: str | None = None
     """Words of title, reason, cause, model, version, segment or id; all must occur."""
+    in_reasons: bool = True
+    """Whether words may be those of a reason, which shows values of a decision: finding one tells that it stands there."""
     teams: frozenset[str] | None = None
     """Only incidents of these teams, and those of none; null: all."""
     inhibited: bool = False
@@ -187,7 +189,8 @@ def _narrowed(query: Select[Any], filters: Filters) -> Select[Any]:
     if not filters.inhibited:
         query = query.where(or_(column.inhibited_by.is_(None), column.status == "resolved"))
     for word in (filters.text or "").lower().split():
-        places = (column.title, column.reason, column.cause, column.segment, column.id, column.model, column.version)
+        places = [column.title, column.cause, column.segment, column.id, column.model, column.version]
+        places += [column.reason] if filters.in_reasons else []
         query = query.where(or_(*(func.lower(place).contains(word, autoescape=True) for place in places)))
     return query
 

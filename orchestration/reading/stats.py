@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from agents.configuration import Configuration
 from agents.people_events import ANSWERS
@@ -98,7 +98,7 @@ def stats(database: Database, now_ms: int, since_ms: int = 0) -> Stats:
         configuration, left_out = current(connection) or Configuration(), Gathered()
         judged = list(held_judgements(connection, configuration, left_out))
         alarms = list(judged_alarms(connection))
-        opened = connection.execute(select(incidents).where(incidents.c.opened_ms >= since_ms)).mappings().all()
+        opened = _opened(connection, since_ms)
         first = _first_rulings(connection)
         to_ack = {row["id"]: row["acknowledged_ms"] - row["opened_ms"] for row in opened if row["acknowledged_ms"]}
         to_rule = {row["id"]: first[row["id"]] - row["opened_ms"] for row in opened if row["id"] in first}
@@ -163,6 +163,13 @@ def _quantile(ordered: Sequence[int], share: float) -> float | None:
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def _opened(connection: Connection, since_ms: int) -> Sequence[RowMapping]:
+    """Without the incidents' whole records, which are large."""
+    column = incidents.c
+    query = select(column.id, column.severity, column.team, column.opened_ms, column.acknowledged_ms)
+    return connection.execute(query.where(column.opened_ms >= since_ms)).mappings().all()
 
 
 def _first_rulings(connection: Connection) -> dict[str, int]:

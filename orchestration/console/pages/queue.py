@@ -55,6 +55,7 @@ def made(
         severity=severity or None,
         person=viewer.person if whose == "mine" else None,
         text=asked["text"] or None,
+        in_reasons=viewer.sees_values,
         teams=teams,
         asked=viewer.person,
         limit=SIZE,

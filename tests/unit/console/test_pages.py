@@ -91,6 +91,13 @@ async def test_each_page_is_whole_for_every_role(
     assert not re.search(r"\b(lane|e_value|observation)s?\b", words(found)), "words that stay inside"
 
 
+async def test_a_page_number_beyond_all_reason_is_the_first(
+    console: Served, browsers: dict[str, httpx.AsyncClient]
+) -> None:
+    for number in ("0000000019999999999999999999", "9" * 30, "-1", "x", "0"):
+        assert (await get(console, browsers, "audra", f"/?page={number}")).status_code == 200, number
+
+
 @pytest.mark.parametrize("incident", sorted(HIDDEN_FROM))
 @pytest.mark.parametrize("person", PEOPLE)
 async def test_an_incident_is_there_for_its_teams_and_auditors_and_for_nobody_else(
@@ -206,6 +213,8 @@ async def test_reasons_show_a_decisions_values_to_those_alone_who_see_values(
             page = words(read((await get(console, browsers, person, path)).text))
             assert ("4 months late" in page) is sees
             assert ("{features.pay_0} months late" in page) is not sees
+        found = await get(console, browsers, person, "/?text=4+months+late")
+        assert ("/incidents/rea5-ons1" in found.text) is sees, "a search must not tell what may not be read"
         assert (
             "limit_bal: 0.31 against the profile" in (await get(console, browsers, "adam", f"/incidents/{DRIFT}")).text
         ), "what a monitor says is of many decisions"

@@ -67,6 +67,21 @@ def test_filters_narrow_the_queue(database: Database, world: World) -> None:
     assert found(text="failXed") == []
 
 
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # PostgreSQL goes by its database's locale
+def test_words_are_found_whatever_the_case_of_any_alphabet(database: Database, world: World) -> None:
+    world.incident("uber-0001", title="Übergrößen im ÄRGER")
+    folded(database, world)
+    for word in ("übergrößen", "ÜBER", "ärger"):
+        assert ids(queries.queue(database, queries.Filters(text=word))) == ["uber-0001"]
+
+
+def test_reasons_are_searched_for_those_alone_who_may_read_them(database: Database, world: World) -> None:
+    world.incident("reas-0001", reason="client 8231 is 4 months late")
+    folded(database, world)
+    assert ids(queries.queue(database, queries.Filters(text="8231"))) == ["reas-0001"]
+    assert queries.queue(database, queries.Filters(text="8231", in_reasons=False)).total == 0
+
+
 def test_counts_head_the_queue(database: Database, world: World) -> None:
     world.incident("aaaa-0001", severity="critical", deadline_ms=T0, **{"with": ["ada"]})
     world.incident("aaaa-0002", status="acknowledged")
