@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -106,10 +107,7 @@ def _version(
     mine = [row for row in said if (row.data.model, row.data.version) == (one.model, one.version)]
     trouble = [row for row in mine if row.data.status in TROUBLE]
     rest = [row for row in mine if row.data.status not in TROUBLE]
-    strongest: dict[str, overview.Signalled] = {}
-    for row in sorted(trouble, key=lambda row: (row.data.status != "alarm", -(row.data.e_value or 0.0))):
-        strongest.setdefault(row.data.monitor, row)
-    first = list(strongest.values())
+    first = strongest(trouble)
     counts = [("", "Decisions in all", one.decisions)] if one.version != ALL_VERSIONS else []
     counts += [
         (effect or "duplicate", f"{words}, 24 h", one.last_day[effect])
@@ -130,6 +128,14 @@ def _version(
         one.declared,
         tuple(_signal(base, row) for row in trouble if row not in first),
     )
+
+
+def strongest(trouble: Sequence[overview.Signalled]) -> list[overview.Signalled]:
+    """Of each monitor the one that says most, alarms before warnings."""
+    found: dict[str, overview.Signalled] = {}
+    for row in sorted(trouble, key=lambda row: (row.data.status != "alarm", -(row.data.e_value or 0.0))):
+        found.setdefault(row.data.monitor, row)
+    return list(found.values())
 
 
 def _worst(one: overview.ModelHealth) -> str:
