@@ -234,6 +234,8 @@ def held(
     what = (
         f"once it alarmed, all {len(hit):,} declines of version {TUNED} were held, whatever the group, and no approval"
     )
+    blocked = sum(verdicts[one.position]["effect"] == "block" for one in hit)
+    what += f" ({blocked:,} of them are blocked by another rule as well)" if blocked else ""
     check = Check(what, (*wrong[:5], *([f"… {missed:,} in all"] if missed > 5 else [])))
     if not hit:
         return Held(check)

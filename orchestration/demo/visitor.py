@@ -44,7 +44,7 @@ class Page:
     url: str
     status: int
     words: str
-    """All that it says, one line."""
+    """All that it says, one line, from its main part on."""
     links: list[tuple[str, str]]
     """(address, words)."""
     forms: list[Form]
@@ -154,6 +154,8 @@ class _Reading(HTMLParser):
             self._link = (given["href"], [])
         elif tag in ("style", "script", "title"):
             self._quiet += 1
+        elif tag == "main":
+            self.words.clear()  # what stands around the page is the same on each
         elif self._form is not None and given.get("name"):
             self._field(tag, given)
 

@@ -15,6 +15,7 @@ from orchestration.demo import assistant, model, population, records, traffic
 from orchestration.demo.model import TUNED, VERSION, CreditModel
 from orchestration.demo.population import FEATURES
 from orchestration.demo.story import _config
+from orchestration.demo.visitor import _Reading
 from orchestration.replay import Judge
 from tests.unit.demo_parts import WHOLE, desk, folder, messages, people
 
@@ -200,3 +201,9 @@ def test_the_demos_policies_find_each_record_to_be_what_it_was_sent_as():
         min(rules["quality/low-confidence"], rules["lending/approved-though-late"], rules["access/unknown-caller"]) >= 1
     )
     assert rules["quality/label-against-score"] == 0
+
+
+def test_a_visitor_quotes_the_page_and_not_the_menu_around_it():
+    read = _Reading()
+    read.feed("<header>Queue Models</header><main><p>Your answer does not count: open the sample first.</p></main>")
+    assert "".join(read.words).split() == ["Your", "answer", "does", "not", "count:", "open", "the", "sample", "first."]

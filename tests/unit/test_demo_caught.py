@@ -143,6 +143,7 @@ def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approv
     assert alarm is not None
     verdicts = {
         one.position: {
+            "effect": "hold",
             "as_of": {"signals": alarm.offset + (1 if one.at_ms > alarm.at_ms + 300 else 0)},
             "reasons": [{"rule": caught.HOLDS}]
             if one.at_ms > alarm.at_ms + 300 and one.label == "decline" and one.call.version == TUNED
@@ -158,6 +159,9 @@ def test_after_the_alarm_every_decline_of_the_version_must_be_held_and_no_approv
     assert found.first is not None
     assert found.first.label == "decline"
     assert found.count > 1_000
+    assert "blocked" not in found.check.what
+    verdicts[found.first.position]["effect"] = "block"
+    assert "(1 of them are blocked by another rule as well)" in caught.held(made, verdicts, judged_ms, alarm).check.what
     approved = next(one for one in made if one.label == "approve" and one.call.version == TUNED)
     verdicts[approved.position]["reasons"] = [{"rule": caught.HOLDS}]
     verdicts[found.first.position]["reasons"] = []
