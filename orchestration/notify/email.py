@@ -132,7 +132,7 @@ def as_html(message: Message) -> str:
         '<body style="font:16px/1.5 system-ui,sans-serif;margin:0;padding:16px;overflow-wrap:anywhere">'
         # What a lock screen shows after the subject, which would else be the subject again.
         f'<div style="display:none;max-height:0;overflow:hidden">{html.escape(" ".join(message.lines[:2]))}</div>'
-        f'<div style="max-width:560px;border-left:4px solid {colour};padding-left:16px">'
+        f'<div role="main" style="max-width:560px;border-left:4px solid {colour};padding-left:16px">'
         f'<h1 style="font-size:18px;line-height:1.35;margin:0 0 12px">{html.escape(message.headline)}</h1>'
         f"{''.join(rows)}"
         f'<p style="margin:24px 0 0;font-size:13px;opacity:.75">{html.escape(_footer(message))}</p>'
