@@ -14,6 +14,7 @@ from rich.text import Text
 
 from agents.errors import Misconfigured
 from agents.events import Severity
+from agents.triage.fields import spoken
 from orchestration.cli import answering, reading
 from orchestration.cli.reading import ago, due, lasting, safe, several, severity_text
 from orchestration.reading.incident import Incident, incident
@@ -261,12 +262,14 @@ def _print_triage(out: Console, found: Incident) -> None:
         return
     said_by = "a model's words, checked" if one.by == "model" else "from the facts alone"
     out.print(Text("\nSummary ", style="bold").append(f"({said_by})", style="dim"))
-    out.print(Padding(safe(one.summary), (0, 0, 0, 2)))
+    out.print(Padding(safe(spoken(one.summary)), (0, 0, 0, 2)))
     if one.cause_text or one.action_text:
-        out.print(Padding(safe(" ".join(filter(None, (one.cause_text, one.action_text)))), (0, 0, 0, 2)))
+        out.print(Padding(safe(spoken(" ".join(filter(None, (one.cause_text, one.action_text))))), (0, 0, 0, 2)))
     facts = one.facts or (found.deterministic.facts if found.deterministic else ())
+    listed = Table.grid(padding=(0, 1, 0, 0))  # so that a long fact stays right of its id
     for fact in facts:
-        out.print(Padding(Text(f"{fact.id:>4} ", style="dim").append(safe(fact.text, 300)), (0, 0, 0, 0)))
+        listed.add_row(Text(f"{fact.id:>4}", style="dim"), safe(spoken(fact.text), 600))
+    out.print(listed)
     for question in one.questions:
         out.print(Padding(Text("? ", style="yellow").append(safe(question, 300)), (0, 0, 0, 2)))
     if one.instead:
