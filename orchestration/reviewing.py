@@ -51,6 +51,11 @@ LOOK_S = 0.25
 """So often the lane is asked how far it has come, where nothing was heard of an answer."""
 SEND_MS = 10_000
 GOOD_FOR_MS = 86_400_000
+DONE = {
+    "acknowledge": "the incident is with you now",
+    "resolve": "the incident is closed",
+    "unsilence": "the silence has ended",
+}
 SKEW_MS = 60_000
 """Brokers' clocks may differ by so much."""
 
@@ -264,7 +269,7 @@ async def outcome(settings: Settings, sent: Sent, within_s: float = 5.0) -> Outc
                         return heard.certain or heard.likely
                 if time.monotonic() >= until:
                     return Pending(
-                        f"your {sent.action} is recorded ({sent.id}), and no lane has taken it up yet; "
+                        f"your answer is recorded ({sent.id}), and no lane has taken it up yet; "
                         "`govern status` says whether escalation runs"
                     )
     except (KafkaError, OSError) as error:
@@ -302,7 +307,7 @@ class _Heard:
             return Effective(f"your answer counts; {more}", None, agreement, incident)
         if sent.proposal is not None and incident is not None:
             return Effective(f"proposed as {incident.incident}; somebody else must approve it", None, None, incident)
-        return Effective(f"your {sent.action} took effect", None, None, incident)
+        return Effective(DONE.get(sent.action, f"your {sent.action} took effect"), None, None, incident)
 
     def _one(self, record: Any) -> None:
         value = record.value or b""

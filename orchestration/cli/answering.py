@@ -52,7 +52,7 @@ def answered(
 
     async def both() -> tuple[reviewing.Sent, reviewing.Outcome]:
         sent = await reviewing.send(settings, review, key, source)
-        recorded.append(f"your {sent.action} is recorded ({sent.id}), and what became of it is not known yet")
+        recorded.append(f"your answer is recorded ({sent.id}), and what became of it is not known yet")
         return sent, await reviewing.outcome(settings, sent, wait)
 
     try:

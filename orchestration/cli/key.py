@@ -35,7 +35,8 @@ def new(
     typer.echo(f"private key   {path}   keep it; nobody else may read it")
     typer.echo(f"public key    {made.public.text}   (id {made.public.keyid})")
     typer.echo(
-        "\nAdd it to the configuration, then `govern config apply DIR` (another author has to agree where that is asked):\n"
+        f"\nAdd it to the configuration{' beside the name and roles' if person else ''}, then `govern config apply DIR` "
+        "(another author has to agree where that is asked):\n"
     )
     typer.echo(lines_for(person, made.public.text))
 
