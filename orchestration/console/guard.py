@@ -93,6 +93,8 @@ class Guard:
             return PlainTextResponse("the headers are too large", 431)
         if len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"]) > TARGET:
             return PlainTextResponse("the address is too long", 414)
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:  # PostgreSQL refuses to look for it
+            return PlainTextResponse("the address holds a null character", 400)
         if sum(name == b"host" for name, _ in headers) != 1 or host not in self._hosts():
             return PlainTextResponse(
                 "this console does not answer to that name; set GOVERN_CONSOLE_HOSTS or escalation.console_url", 421

@@ -160,10 +160,12 @@ def parse_place(text: str) -> Position | None:
     >>> parse_place("gim.decisions/1/42")
     Position(topic='gim.decisions', partition=1, offset=42)
     >>> parse_place("gim.decisions/1/-4")
+    >>> parse_place("gim.decisions/9999999999/1")
     """
     topic, _, rest = text.partition("/")
     partition, _, offset = rest.partition("/")
     numbers = all(part.isascii() and part.isdecimal() and len(part) < 19 for part in (partition, offset))
+    numbers = numbers and len(partition) < 10
     if not topic or len(topic) > 249 or not numbers:
         return None
     return Position(topic=topic, partition=int(partition), offset=int(offset))

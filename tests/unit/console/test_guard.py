@@ -172,3 +172,8 @@ def test_the_console_knows_its_names(
     hosts = Hosts(Settings(_env_file=None, **settings), lambda: found)
     assert known in hosts.names()
     assert (known in hosts.secure()) == secure
+
+
+@pytest.mark.parametrize("path", ["/incidents/a%00b", "/?text=%00", "/?sent=a%00"])
+async def test_no_null_character_gets_as_far_as_a_database(served: Served, path: str) -> None:
+    assert (await opened(served, path)).status_code == 400

@@ -337,3 +337,8 @@ def test_a_timeline_stays_readable_however_long_an_incident_grows(database: Data
     found = incident.incident(database, "7f29-k1mq").timeline
     assert [one.change for one in found] == ["triggered", "grew", "grew", "grew", "grew", "acknowledged"]
     assert found[-2].count == 399
+
+
+def test_the_farthest_place_that_an_address_can_name_is_not_held(database: Database) -> None:
+    far = Position(topic="gim.decisions", partition=999_999_999, offset=10**18 - 1)
+    assert held.held_item(database, far) is None
