@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from agents.errors import Malformed
 from agents.escalation.case import Accepted, Case, Context, Ended, mark_of
 from agents.escalation.rights import RULES, foreign, requesters, roles_for
-from agents.escalation.scope import already, not_opened, out_of_scope, stale
+from agents.escalation.scope import already, not_opened, out_of_scope, rejected, stale
 from agents.escalation.signed import Doubt, claims, read, signer_of
 from agents.events import Position
 from agents.people_events import ANSWERS, RefusalData, Refused, Resolution, Review, ReviewData, Status
@@ -146,7 +146,8 @@ def _already_ruled(asked: Asked) -> str | None:
         return _over(_end_of(asked.case), people=True)
     if asked.data.action == "acknowledge" and incident.acknowledged_by is not None:
         return f"{incident.acknowledged_by} acknowledged it before you, at {_when(incident.acknowledged_ms)}"
-    return already(asked.case, asked.data)
+    escalation = asked.context.configuration.escalation
+    return already(asked.case, asked.data) or rejected(asked.case, asked.data, escalation)
 
 
 def _late(asked: Asked) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agents.escalation.case import Case, Context, Vote, place_of
-from agents.escalation.declared import BulkLimit
-from agents.escalation.rights import RULES, labels_of
+from agents.escalation.declared import BulkLimit, Escalation
+from agents.escalation.rights import RULES, labels_of, may_rule
 from agents.escalation.samples import lies_before, sample_of
 from agents.events import Position
 from agents.people_events import ANSWERS, Edit, ReviewData, ReviewKind, Through, shown_digest
@@ -100,6 +100,33 @@ def already(case: Case, data: ReviewData) -> str | None:
         if same and vote.items is None and vote.through == data.through:
             return f"you have said so already ({vote.action}); it waits for somebody else to agree"
     return None
+
+
+def rejected(case: Case, data: ReviewData, escalation: Escalation) -> str | None:
+    """Who has rejected some of what an answer would let go out, and waits for a second person; one rejection rejects."""
+    if data.action not in ("approve", "edit"):
+        return None
+    for vote in case.votes:
+        stands = vote.shown == data.shown and vote.person != data.person and may_rule(vote.person, case, escalation)
+        if vote.action == "reject" and stands and _in_common(case, vote, data):
+            return (
+                f"{vote.person} has rejected these decisions, and waits for somebody else to agree: "
+                f"reject them as well, or let {vote.person} answer otherwise"
+            )
+    return None
+
+
+def _in_common(case: Case, vote: Vote, data: ReviewData) -> bool:
+    """Whether two answers are about some decision that nobody has ruled on."""
+    if vote.items is None and data.items is None:
+        places = set(vote.through) & set(data.through)
+        return case.waiting({place: min(vote.through[place], data.through[place]) for place in sorted(places)}) > 0
+    if vote.items is None or data.items is None:
+        items, through = (vote.items, data.through) if vote.items is not None else (data.items, vote.through)
+        both = [one for one in items or () if lies_before(one, through)]
+    else:
+        both = sorted(set(vote.items) & set(data.items), key=lambda one: (place_of(one), one.offset))
+    return any(not _ruled(case, one) for one in both)
 
 
 def out_of_scope(data: ReviewData, case: Case | None, context: Context, at_ms: int) -> str | None:

@@ -27,3 +27,43 @@ def test_who_may_not_rule_any_more_holds_nothing_back() -> None:
     lane.agent.switch(declared(**chain(deadline="4h", at_deadline="release"), people=people))
     lane.wait(4 * 3600)
     assert [one.effect for one in lane.rulings] == [Effect.ALLOW]
+
+
+def test_nobody_lets_out_what_somebody_rejected_who_waits_for_a_second_person() -> None:
+    lane = Lane(BULK).flags(flag(count=50)).wait(60)
+    lane.answer("ann", "reject", lane.one)
+    before = lane.one
+    lane.answer("bob", "approve", before)
+    lane.answer("cy", "approve", before)
+    assert lane.rulings == []
+    assert [one["reason"] for one in lane.refusals] == ["already-ruled", "already-ruled"]
+    assert lane.refusals[0]["detail"] == (
+        "ann has rejected these decisions, and waits for somebody else to agree: "
+        "reject them as well, or let ann answer otherwise"
+    )
+    lane.answer("cy", "reject", before)
+    assert [(one.resolution, one.effect, one.people) for one in lane.rulings] == [
+        ("rejected", Effect.BLOCK, ("ann", "cy"))
+    ]
+
+
+def test_a_rejection_that_was_taken_back_stands_in_nobodys_way() -> None:
+    lane = Lane(BULK).flags(flag(count=50)).wait(60)
+    before = lane.one
+    lane.answer("ann", "reject", before)
+    lane.answer("ann", "approve", before)
+    lane.answer("bob", "approve", before)
+    assert [(one.effect, one.people) for one in lane.rulings] == [(Effect.ALLOW, ("ann", "bob"))]
+
+
+def test_single_decisions_beside_those_that_somebody_rejected_go_out() -> None:
+    lane = Lane(BULK).flags(flag(count=50)).wait(60)
+    before = lane.one
+    some = [{"topic": "gim.decisions", "partition": 0, "offset": one} for one in range(12)]
+    lane.answer("ann", "reject", before, items=some)
+    lane.answer("bob", "approve", before, items=some[3:4])
+    assert [one["reason"] for one in lane.refusals] == ["already-ruled"]
+    lane.answer("bob", "approve", before, items=[some[0] | {"offset": 20}])
+    assert [(one.effect, len(one.items)) for one in lane.rulings] == [(Effect.ALLOW, 1)]
+    lane.answer("bob", "approve", lane.one, through={"gim.decisions/0": 50})
+    assert lane.refusals[-1]["reason"] == "already-ruled", "the whole holds what ann rejected"
