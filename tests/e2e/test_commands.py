@@ -144,7 +144,9 @@ def test_a_killed_worker_costs_a_policy_lane_less_than_5_seconds(shell: Shell) -
     assert pause <= 5_000
 
 
+@pytest.mark.long
 def test_ray_listens_on_this_machine_only_and_asks_for_a_token(shell: Shell) -> None:
+    shell.run("up", str(ROOT / "config" / "demo"))  # by itself, too: the long tests leave the others out
     head = psutil.Process(json.loads((shell.folder / "var" / "ray" / "ray.json").read_text())["pid"])
     family = [head, *head.children(recursive=True)]
     listening = {

@@ -57,10 +57,8 @@ async def as_made_afresh(settings: Settings) -> None:
         assert found[name] == rows, name
 
 
-@pytest.mark.parametrize(
-    "where",
-    ["_settle", pytest.param("_fold", marks=pytest.mark.long), pytest.param("committed", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["_settle", "_fold", "committed"])
 async def test_the_server_killed_in_a_transaction_loses_and_doubles_nothing(
     broker: LocalKafka, prefix: str, tmp_path: Path, server: Cluster, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -161,6 +161,7 @@ class Reviewer:
         assert isinstance(outcome, reviewing.Effective), outcome.text
 
 
+@pytest.mark.long
 async def test_tuning_says_what_people_of_a_deployment_ruled(
     broker: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
