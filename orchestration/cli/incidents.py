@@ -97,13 +97,21 @@ def ack(
     wait: answering.Wait = answering.WAIT_S,
     as_json: answering.Json = False,
 ) -> None:
-    """Take an incident: others are no longer told again and again.
+    """Take an incident: others are no longer told again and again. Taking it twice changes nothing.
 
     Example: govern incidents ack 7f29-k1mq
     """
     settings = reading.connected()
     who, private = answering.signer(settings, person, key)
     found = incident(reading.opened(settings), name)
+    if (found.line.status, found.line.acknowledged_by) == ("acknowledged", who):
+        text = f"you have it already: taken {ago(found.line.acknowledged_ms, reading.now_ms())}"
+        told = {"action": "acknowledge", "person": who, "incident": found.line.id, "outcome": "effective", "text": text}
+        if as_json:
+            reading.tell(told)
+        else:
+            typer.echo(text)
+        return
     data = {"action": "acknowledge", "person": who, "incident": found.line.id, "shown": found.shown, "reason": reason}
     answering.answered(settings, data, private, wait=wait, as_json=as_json)
 

@@ -189,7 +189,9 @@ def _tell(started: deployment.Up, status: Status, page: console.Running | None) 
     for remark in started.remarks:
         out.print(f"[yellow]note:[/yellow] {remark}")
     if page is not None:
-        out.print(f"the console is at [bold]{page.url}[/bold]; who may sign in: govern user add PERSON")
+        out.print(
+            f"the console is at [bold]{page.url}[/bold]; who may sign in: govern user list, govern user add PERSON"
+        )
     elif settings.console and console.kept(settings):
         words = console.last_words(settings) or "govern status shows when it does"
         out.print(f"[yellow]note:[/yellow] the console does not answer yet; {words}")

@@ -131,6 +131,8 @@ async def test_a_reviewer_works_from_the_command_line(
 
             taken = await govern("incidents", "ack", name, "--person", "ann")
             assert taken.returncode == 0, taken.stderr
+            twice = await govern("incidents", "ack", name, "--person", "ann")
+            assert (twice.returncode, twice.stdout.partition(":")[0]) == (0, "you have it already")
             again = await govern("incidents", "ack", name, "--person", "bob")
             assert again.returncode == 1
             assert "ann acknowledged it before you" in again.stderr
