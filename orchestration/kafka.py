@@ -110,7 +110,7 @@ class Broker:
             retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=60_000,
         )
-        await consumer.start()
+        await _start(consumer)
         consumer.assign([TopicPartition(*topic) for topic in topics])
         return consumer
 
@@ -130,7 +130,7 @@ class Broker:
             retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=60_000,
         )
-        await consumer.start()
+        await _start(consumer)
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         consumer.pause(place)
@@ -150,7 +150,7 @@ class Broker:
             request_timeout_ms=self.settings.transaction_timeout_ms,
             metadata_max_age_ms=60_000,
         )
-        await producer.start()
+        await _start(producer)
         return producer
 
     async def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -172,7 +172,7 @@ class Broker:
     async def written(self, topic: str, partition: int) -> int:
         """The end of a partition, open transactions included (its high watermark)."""
         consumer = AIOKafkaConsumer(**self.settings.client(), group_id=None, isolation_level="read_uncommitted")
-        await consumer.start()
+        await _start(consumer)
         try:
             place = TopicPartition(topic, partition)
             return int((await consumer.end_offsets([place]))[place])
@@ -248,6 +248,17 @@ def fate(producer: AIOKafkaProducer) -> BaseException | None:
         return None
     found: BaseException | None = waiter.exception()
     return found
+
+
+async def _start(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Start a client; one that cannot start is closed, and says no more."""
+    started = False
+    try:
+        await client.start()
+        started = True
+    finally:
+        if not started:
+            await close(client)
 
 
 async def close(*clients: AIOKafkaConsumer | AIOKafkaProducer | None) -> None:
