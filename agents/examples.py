@@ -59,14 +59,8 @@ from agents.events import (
 from agents.people_events import (
     REVIEW_KIND,
     Agreement,
-    Check,
-    Delivery,
-    DeliveryData,
-    FactData,
     Incident,
     IncidentData,
-    Notification,
-    NotificationData,
     Refusal,
     RefusalData,
     Resolution,
@@ -74,12 +68,20 @@ from agents.people_events import (
     ReviewData,
     Ruling,
     RulingData,
-    Similar,
     Status,
+    shown_digest,
+)
+from agents.told_events import (
+    Check,
+    Delivery,
+    DeliveryData,
+    FactData,
+    Notification,
+    NotificationData,
+    Similar,
     TriageData,
     TriageEvent,
     Usage,
-    shown_digest,
 )
 
 _AT = datetime(2026, 3, 2, 9, 14, 3, 120000, tzinfo=UTC)

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from agents import __version__
 from agents.events import (
+    EVENTS,
     Attributes,
     Case,
     CloudEvent,
@@ -30,7 +31,12 @@ from agents.events import (
     Watermark,
 )
 from agents.examples import EXAMPLES
-from agents.people_events import ALL_EVENTS, Delivery, Incident, Notification, Refusal, Review, Ruling, TriageEvent
+from agents.people_events import Incident, Refusal, Review, Ruling
+from agents.told_events import Delivery, Notification, TriageEvent
+
+ALL_EVENTS: tuple[type[CloudEvent], ...]
+ALL_EVENTS = (*EVENTS, Incident, Review, Ruling, Refusal, TriageEvent, Notification, Delivery)
+"""Every event of the contract."""
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 _POSITION = "`<topic>/<partition>/<offset>` of the decision"

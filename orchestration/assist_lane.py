@@ -29,9 +29,9 @@ from agents.decoding import FAILURES
 from agents.errors import OffsetsLost, Poison, Retryable
 from agents.events import Position, SnapshotData
 from agents.frames import Reader
-from agents.people_events import TriageData, TriageEvent, Usage
 from agents.policy.times import iso
 from agents.records import Message, Record
+from agents.told_events import TriageData, TriageEvent, Usage
 from agents.triage.asking import told_instead
 from agents.triage.facts import PROPOSAL
 from agents.triage.fields import Fenced, Names, fenced

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from agents.people_events import Check, TriageData, Usage
+from agents.told_events import Check, TriageData, Usage
 from agents.triage.answer import Form, fill, form_for
 from agents.triage.asking import failed, question, told_by_model, told_instead
 from agents.triage.checks import Answer, check

@@ -21,11 +21,11 @@ from aiokafka import TopicPartition
 
 from agents.errors import Malformed
 from agents.events import Severity, SnapshotData
-from agents.people_events import Delivery, DeliveryData
 from agents.policy.flags import FlagBook
 from agents.policy.times import iso
 from agents.records import Message as KafkaMessage
 from agents.records import Record, Stretch
+from agents.told_events import Delivery, DeliveryData
 from orchestration.following import Following
 from orchestration.kafka import Broker, batches
 from orchestration.lane_life import RECOMMIT_S, LaneLife

@@ -29,10 +29,11 @@ from agents.escalation.messages import figures
 from agents.escalation.routing import Desks
 from agents.escalation.state import State
 from agents.events import ALL_VERSIONS, Flag, Signal
-from agents.people_events import Source, TriageEvent
+from agents.people_events import Source
 from agents.policy.flags import dedup_key
 from agents.policy.surroundings import signal_key
 from agents.records import Record, Stretch, position
+from agents.told_events import TriageEvent
 
 CATCHING_UP = 60
 """A step with more ticks than this comes after a downtime: nothing is due before all that happened meanwhile was read."""

@@ -19,21 +19,10 @@ from agents.escalation.routing import Desks
 from agents.escalation.state import State
 from agents.escalation.telling import ROOMS, Situation, Told, again
 from agents.events import CloudEvent, Severity
-from agents.people_events import (
-    Change,
-    Incident,
-    Notification,
-    NotificationData,
-    Refusal,
-    RefusalData,
-    Resolution,
-    Ruling,
-    RulingData,
-    Source,
-    Status,
-)
+from agents.people_events import Change, Incident, Refusal, RefusalData, Resolution, Ruling, RulingData, Source, Status
 from agents.policy.times import iso
 from agents.records import Message
+from agents.told_events import Notification, NotificationData
 
 LATE_MS = 5_000
 """What comes less than this after its time is in time: ticks are a second apart, and batches take their moment."""

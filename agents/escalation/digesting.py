@@ -19,7 +19,8 @@ from agents.escalation.state import Digested, State
 from agents.escalation.telling import gently
 from agents.escalation.weeks import Week, last_told, told_ms, week_named
 from agents.events import Severity
-from agents.people_events import NotificationData, Resolution
+from agents.people_events import Resolution
+from agents.told_events import NotificationData
 
 CAUSE = "digest"
 """What routes match on."""

@@ -11,7 +11,7 @@ from agents.escalation.declared import Step
 from agents.escalation.desk import Desk
 from agents.escalation.incidents import SEVERITIES, Live, rank
 from agents.escalation.telling import Told, tell
-from agents.people_events import TriageData
+from agents.told_events import TriageData
 
 
 def triage(desk: Desk, data: TriageData, digest: str) -> None:

@@ -15,21 +15,11 @@ from pydantic import ValidationError
 
 from agents.errors import Poison
 from agents.events import Effect, SafeguardData, Severity, SignalData
-from agents.people_events import (
-    Allowed,
-    FactData,
-    Incident,
-    IncidentData,
-    Resolution,
-    Ruling,
-    Similar,
-    Status,
-    TriageData,
-    TriageEvent,
-)
+from agents.people_events import Incident, IncidentData, Resolution, Ruling, Status
 from agents.policy.standing import Standing
 from agents.policy.times import iso
 from agents.records import Message, Record, Stretch, position
+from agents.told_events import Allowed, FactData, Similar, TriageData, TriageEvent
 from agents.triage.causes import ORDER, judge
 from agents.triage.changes import Lately
 from agents.triage.facts import cause_name, gather, subject

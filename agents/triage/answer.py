@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from agents.people_events import Allowed, Check, TriageData
+from agents.told_events import Allowed, Check, TriageData
 
 LONGEST_SUMMARY, LONGEST_TEXT, MOST_QUESTIONS, MOST_TEAMS, MOST_CITES = 700, 300, 3, 3, 8
 

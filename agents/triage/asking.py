@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.people_events import Check, TriageData
+from agents.told_events import Check, TriageData
 from agents.triage.answer import allowed_of
 from agents.triage.checks import Answer
 from agents.triage.fields import Fenced

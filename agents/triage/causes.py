@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.events import Effect, Severity, SignalData, SignalStatus
-from agents.people_events import Advice, CauseKind, Resolution
+from agents.people_events import Resolution
+from agents.told_events import Advice, CauseKind
 from agents.triage.seen import Seen
 
 ORDER = (Severity.INFO, Severity.WARNING, Severity.ERROR, Severity.CRITICAL)

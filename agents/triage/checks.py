@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.events import Severity
-from agents.people_events import Advice, CauseKind, Check, TriageData
+from agents.told_events import Advice, CauseKind, Check, TriageData
 from agents.triage.answer import (
     LONGEST_SUMMARY,
     LONGEST_TEXT,

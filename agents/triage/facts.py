@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from agents.events import Effect, SignalData, SignalStatus
 from agents.monitor.agent import strength
-from agents.people_events import FactData
 from agents.policy.reasons import clean
+from agents.told_events import FactData
 from agents.triage.fields import reduced
 from agents.triage.seen import Seen
 from agents.triage.words import (

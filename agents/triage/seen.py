@@ -10,7 +10,8 @@ from typing import Any
 
 from agents.configuration import Configuration, Model, Policy, Rule
 from agents.events import SafeguardData, SignalData, SignalStatus
-from agents.people_events import IncidentData, Similar
+from agents.people_events import IncidentData
+from agents.told_events import Similar
 from agents.triage.fields import Names
 
 _SIGNAL = re.compile(r"\bsignals\.([A-Za-z0-9_-]+)\.")

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from agents.people_events import Resolution, Similar
+from agents.people_events import Resolution
+from agents.told_events import Similar
 from agents.triage.seen import Seen
 
 MOST = 300

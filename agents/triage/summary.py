@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.events import SignalData, SignalStatus
-from agents.people_events import Advice, CauseKind, FactData
 from agents.policy.reasons import clean
+from agents.told_events import Advice, CauseKind, FactData
 from agents.triage.causes import Judged, caller, new_version_differs, worst
 from agents.triage.facts import BESIDE, cause_name, metric_name, subject, where_of
 from agents.triage.facts import judged as judged_signal

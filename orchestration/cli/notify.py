@@ -17,7 +17,7 @@ from agents.configuration import Configuration
 from agents.errors import Misconfigured
 from agents.escalation.declared import Escalation
 from agents.events import Severity
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from orchestration import config_files, config_topic, deployment
 from orchestration.kafka import Broker
 from orchestration.notify.faults import NotSent

@@ -21,7 +21,8 @@ from agents.configuration import Configuration
 from agents.dsse import Public
 from agents.errors import Retryable
 from agents.events import Effect
-from agents.people_events import IncidentData, RulingData, Status, TriageData
+from agents.people_events import IncidentData, RulingData, Status
+from agents.told_events import TriageData
 from orchestration import signing_keys
 from orchestration.console.accounts import Accounts
 from orchestration.console.database import open_database

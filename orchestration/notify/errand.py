@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agents.errors import Misconfigured
 from agents.escalation.declared import Channel, Escalation
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from orchestration.notify.faults import NotSent, Undeliverable, Unreachable
 from orchestration.notify.guard import Resolve, resolve
 from orchestration.notify.message import Message

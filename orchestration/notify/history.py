@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from agents.people_events import DeliveryData, Notification, NotificationData
 from agents.records import Record
+from agents.told_events import DeliveryData, Notification, NotificationData
 from orchestration.notify.outbox import EVENTS
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from agents.escalation.messages import cut, lasting
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from orchestration.answer_links import LASTS_MS, make
 
 HEADLINE = 110

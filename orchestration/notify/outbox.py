@@ -17,8 +17,8 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from agents.errors import Malformed
-from agents.people_events import Delivery, DeliveryData, Notification, NotificationData
 from agents.records import Record
+from agents.told_events import Delivery, DeliveryData, Notification, NotificationData
 
 Line = tuple[str, str]
 """A channel and the dedup of an incident."""

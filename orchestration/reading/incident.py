@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Select, select
 
 from agents.errors import Misconfigured
 from agents.events import SignalData
-from agents.people_events import IncidentData, RulingData, Similar, TriageData
+from agents.people_events import IncidentData, RulingData
 from agents.policy.surroundings import key_of
+from agents.told_events import Similar, TriageData
 from orchestration.reading.database import Database
 from orchestration.reading.held import HeldCounts, held_counts
 from orchestration.reading.queries import Listed, listed

@@ -13,20 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from agents.envelope import attributes, structured
-from agents.people_events import (
-    MATERIAL,
-    Delivery,
-    Incident,
-    IncidentData,
-    Notification,
-    Refusal,
-    Review,
-    Ruling,
-    Status,
-    TriageEvent,
-    shown_digest,
-)
+from agents.people_events import MATERIAL, Incident, IncidentData, Refusal, Review, Ruling, Status, shown_digest
 from agents.records import Record, position
+from agents.told_events import Delivery, Notification, TriageEvent
 from orchestration.reading import tables
 from orchestration.reading.queries import RANKS
 from orchestration.reading.writing import Put, Replace, Row, Step

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agents.escalation.declared import Triage
-from agents.people_events import TriageData
+from agents.told_events import TriageData
 from orchestration.consulting import consult
 from orchestration.llm import Llm
 from tests.eval.incidents import Case, cases

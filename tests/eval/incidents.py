@@ -12,9 +12,10 @@ import yaml
 from agents.configuration import Configuration
 from agents.configuration_yaml import read_configuration
 from agents.events import SignalData
-from agents.people_events import Advice, CauseKind, IncidentData, Resolution, Similar, TriageData
+from agents.people_events import IncidentData, Resolution
 from agents.policy.surroundings import signal_key
 from agents.strict import Seconds, Strict
+from agents.told_events import Advice, CauseKind, Similar, TriageData
 from agents.triage.agent import tell
 from agents.triage.seen import Change, Seen
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.configuration import Configuration
-from agents.people_events import Notification
+from agents.told_events import Notification
 from orchestration.kafka import Broker
 from orchestration.local_kafka import LocalKafka
 from orchestration.notify.delivering import Patience

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agents.configuration import Configuration
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from orchestration import config_topic
 from orchestration.local_kafka import LocalKafka
 from orchestration.settings import Settings

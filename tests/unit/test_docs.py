@@ -15,8 +15,8 @@ import pytest
 from agents.configuration_yaml import read_configuration
 from agents.events import Decision
 from agents.frames import Reader
-from agents.people_events import ALL_EVENTS
 from agents.records import Plain
+from agents.schemas import ALL_EVENTS
 from orchestration.cli.main import GROUPS, command, main
 from orchestration.settings import Settings
 from orchestration.topics import TOPICS

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from agents.people_events import FactData, IncidentData, TriageData
+from agents.people_events import IncidentData
+from agents.told_events import FactData, TriageData
 from agents.triage.fields import reduced, spoken
 from orchestration.console.pages.queue import counted
 from orchestration.console.pages.views import Fact, Told

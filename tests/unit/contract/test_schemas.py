@@ -13,9 +13,8 @@ from agents.configuration import Configuration
 from agents.events import Decision
 from agents.examples import EXAMPLES
 from agents.frames import Reader
-from agents.people_events import ALL_EVENTS
 from agents.records import Plain
-from agents.schemas import CHANNELS, asyncapi, json_schemas, type_of
+from agents.schemas import ALL_EVENTS, CHANNELS, asyncapi, json_schemas, type_of
 from orchestration.cli import main
 from orchestration.cli.schema import files
 from orchestration.topics import BY_NAME

@@ -11,17 +11,10 @@ from typing import Any
 from agents.configuration import Configuration
 from agents.dsse import Private
 from agents.escalation.agent import EscalationAgent, Inputs
-from agents.people_events import (
-    REVIEW_KIND,
-    IncidentData,
-    NotificationData,
-    Review,
-    ReviewData,
-    RulingData,
-    shown_digest,
-)
+from agents.people_events import REVIEW_KIND, IncidentData, Review, ReviewData, RulingData, shown_digest
 from agents.policy.flags import dedup_key
 from agents.records import Plain, collect
+from agents.told_events import NotificationData
 
 START = 1_772_442_840_000  # Monday 2026-03-02 09:14 UTC
 HOUR = 3_600_000

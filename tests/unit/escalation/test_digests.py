@@ -13,7 +13,7 @@ from agents.configuration import Configuration
 from agents.escalation.declared import Digest
 from agents.escalation.digesting import remarks
 from agents.escalation.weeks import Week, last_told, told_ms, week_at, week_named
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from tests.unit.escalation.lane import HOUR, START, Lane, declared, flag
 
 DAY = 24 * HOUR

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from agents.escalation.declared import Channel
-from agents.people_events import Delivery, Notification, NotificationData
 from agents.records import Plain
+from agents.told_events import Delivery, Notification, NotificationData
 from orchestration.notify.errand import Errand
 from orchestration.notify.message import Message
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from agents.escalation.declared import Channel
-from agents.people_events import Notification, NotificationData
+from agents.told_events import Notification, NotificationData
 from orchestration.notify import email, pagerduty, slack, teams, webhook
 from orchestration.notify.errand import Errand
 from orchestration.notify.message import Message

@@ -10,7 +10,7 @@ import pytest
 
 from agents.configuration import Configuration
 from agents.configuration_yaml import read_configuration
-from agents.people_events import NotificationData
+from agents.told_events import NotificationData
 from orchestration.notify import webhook
 from orchestration.notify.errand import Errand, addressed
 from orchestration.notify.message import Message

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.errors import Malformed
-from agents.people_events import Notification
 from agents.records import Plain
+from agents.told_events import Notification
 from orchestration.notify.outbox import SPOKEN, Entry, Outbox
 from tests.unit.notify.parts import delivered, record
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from agents.configuration import Configuration
 from agents.events import SignalData
-from agents.people_events import IncidentData, Resolution, Similar
+from agents.people_events import IncidentData, Resolution
 from agents.policy.surroundings import signal_key
+from agents.told_events import Similar
 from agents.triage.seen import Change, Seen
 
 DAY_MS = 86_400_000

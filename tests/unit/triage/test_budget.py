@@ -7,8 +7,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from agents.people_events import TriageEvent, Usage
 from agents.records import Plain
+from agents.told_events import TriageEvent, Usage
 from agents.triage.agent import tell
 from orchestration.assist_lane import DAY_MS, Read
 from tests.unit.triage.situations import NOW_MS, seen

@@ -14,8 +14,8 @@ import pytest
 
 from agents.configuration import Configuration
 from agents.frames import Reader
-from agents.people_events import TriageData
 from agents.records import Plain
+from agents.told_events import TriageData
 from agents.triage.agent import tell
 from agents.triage.asking import question
 from agents.triage.causes import ORDER

@@ -10,9 +10,10 @@ import pytest
 
 from agents.configuration import Configuration
 from agents.events import ConfigurationEvent, Signal
-from agents.people_events import Incident, IncidentData, Resolution, Ruling, RulingData, TriageData
+from agents.people_events import Incident, IncidentData, Resolution, Ruling, RulingData
 from agents.policy.surroundings import signal_key
 from agents.records import Plain, collect
+from agents.told_events import TriageData
 from agents.triage.agent import PATIENCE_MS, TriageAgent, tell
 from agents.triage.figures import figures, unknown
 from agents.triage.seen import Change

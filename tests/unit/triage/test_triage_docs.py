@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.configuration_yaml import ConfigErrors, read_configuration
-from agents.people_events import Check
+from agents.told_events import Check
 from agents.triage.agent import tell
 from agents.triage.checks import check
 from tests.unit.triage.hostile import CLASSES
