@@ -87,6 +87,7 @@ class EscalationAgent:
                 until = live.data.first_ms + round(statutory * 1000) if statutory is not None else None
                 desk.state.update(live, statutory_ms=until)
                 folding.due_by(desk, live)
+                live.dirty = True  # pages show by when it is due
             folding.adopt(desk, live)
             folding.forsaken(desk, live)
             timing.plan(desk, live)

@@ -281,10 +281,17 @@ def waits(desk: Desk, live: Live) -> None:
 
 
 def due_by(desk: Desk, live: Live) -> None:
-    """The deadline of what waits, from when the first of it began to wait."""
-    chain, since = desk.chain(live), live.waits_since_ms
+    """The deadline of what waits, from when the first of it began to wait.
+
+    Never one that has passed already, as a new configuration or chain could make it: that counts from now, since nobody
+    was told of it. One that people were told of and that is still to come is not put off by that.
+    """
+    chain, since, stands = desk.chain(live), live.waits_since_ms, live.data.deadline_ms
     due = since + round(chain.deadline * 1000) if chain.deadline is not None and since is not None else None
-    if live.data.deadline_ms != due:
+    if due is not None and due != stands and due <= desk.now_ms:
+        anew = desk.now_ms + round((chain.deadline or 0) * 1000)
+        due = min(anew, stands) if stands is not None and stands > desk.now_ms else anew
+    if stands != due:
         desk.state.update(live, deadline_ms=due)
 
 
