@@ -71,10 +71,19 @@ async def serve(settings: Settings, report: Report = lambda line: None) -> None:
         while await served(parts, projecting, report):
             pass
     finally:
-        for task in (following, projecting):
-            task.cancel()
-        await asyncio.gather(following, projecting, return_exceptions=True)
+        await ended(following, projecting)
         await sender.close()
+
+
+async def ended(*tasks: asyncio.Task[None], again_s: float = 1.0) -> None:
+    """Cancel tasks until they have ended: a client that is just being closed, or an answer that comes at that very moment,
+    may swallow one cancellation, and a task that follows topics would then go on for ever.
+    """
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=again_s)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def served(parts: Parts, projecting: asyncio.Task[None], report: Report) -> bool:
