@@ -45,8 +45,8 @@ def rule(case: Case, accepted: Accepted, escalation: Escalation) -> Ruled:
     Approvals gather until the chain's quorum of different people agree on the same; one rejection rejects; respond
     rules at once and leaves the decisions held. An answer to more than the bulk limit needs one more person, a
     rejection too. Words count together only where they rest on the same state of the incident, and for what all
-    of them cover; what somebody said of more than that waits for others. Who has lost the role since, or has changed
-    their mind, is not counted.
+    of them cover; what somebody said of more than that waits for others. A rejection stands whatever changes: it
+    lets nothing out. Who has lost the role since, or has changed their mind, is not counted.
     """
     data = accepted.data
     if data.action == "respond":
@@ -102,7 +102,8 @@ def _vote(accepted: Accepted) -> Vote:
 def _stands(one: Vote, vote: Vote, case: Case, escalation: Escalation) -> bool:
     """Whether an earlier word still counts: not taken back, on the present state, by somebody who may still rule."""
     taken_back = one.person == vote.person and one.items == vote.items
-    return not taken_back and one.shown == vote.shown and may_rule(one.person, case, escalation)
+    present = one.shown == vote.shown or one.action == "reject"
+    return not taken_back and present and may_rule(one.person, case, escalation)
 
 
 def _same(one: Vote, other: Vote) -> bool:

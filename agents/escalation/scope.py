@@ -107,8 +107,8 @@ def rejected(case: Case, data: ReviewData, escalation: Escalation) -> str | None
     if data.action not in ("approve", "edit"):
         return None
     for vote in case.votes:
-        stands = vote.shown == data.shown and vote.person != data.person and may_rule(vote.person, case, escalation)
-        if vote.action == "reject" and stands and _in_common(case, vote, data):
+        against = vote.action == "reject" and vote.person != data.person and may_rule(vote.person, case, escalation)
+        if against and _in_common(case, vote, data):
             return (
                 f"{vote.person} has rejected these decisions, and waits for somebody else to agree: "
                 f"reject them as well, or let {vote.person} answer otherwise"

@@ -1,9 +1,11 @@
 """A rejection that a second person should have shared is no agreement that decisions go out."""
 
 from agents.events import Effect
+from agents.people_events import shown_digest
 from tests.unit.escalation.lane import Lane, declared, flag
 from tests.unit.escalation.test_chains import chain
 
+WORSE = flag(first=50, count=3, severity="critical")
 BULK = declared(**chain(deadline="4h", at_deadline="release"), bulk={"items": 10, "sample": 0})
 
 
@@ -67,3 +69,31 @@ def test_single_decisions_beside_those_that_somebody_rejected_go_out() -> None:
     assert [(one.effect, len(one.items)) for one in lane.rulings] == [(Effect.ALLOW, 1)]
     lane.answer("bob", "approve", lane.one, through={"gim.decisions/0": 50})
     assert lane.refusals[-1]["reason"] == "already-ruled", "the whole holds what ann rejected"
+
+
+def test_a_rejection_stands_when_the_incident_changes() -> None:
+    lane = Lane(BULK).flags(flag(count=50)).wait(60)
+    lane.answer("ann", "reject", lane.one)
+    before = shown_digest(lane.one)
+    lane.flags(WORSE).wait(1)
+    assert shown_digest(lane.one) != before
+    lane.answer("bob", "approve", lane.one)
+    lane.answer("cy", "approve", lane.one)
+    assert (lane.rulings, [one["reason"] for one in lane.refusals]) == ([], ["already-ruled", "already-ruled"])
+    lane.answer("cy", "reject", lane.one)
+    assert [(one.effect, one.people) for one in lane.rulings] == [(Effect.BLOCK, ("ann", "cy"))]
+
+
+def test_a_rejection_of_some_stands_while_others_answer_for_the_rest() -> None:
+    lane = Lane(BULK).flags(flag(count=50)).wait(60)
+    some = [{"topic": "gim.decisions", "partition": 0, "offset": one} for one in range(12)]
+    rest = [one | {"offset": one["offset"] + 20} for one in some]
+    lane.answer("ann", "reject", lane.one, items=some)
+    lane.flags(WORSE).wait(1)
+    lane.answer("bob", "approve", lane.one, items=rest)
+    lane.answer("cy", "approve", lane.one, items=rest)
+    assert [(one.effect, len(one.items)) for one in lane.rulings] == [(Effect.ALLOW, 12)]
+    lane.answer("cy", "approve", lane.one, items=some)
+    assert lane.refusals[-1]["reason"] == "already-ruled"
+    lane.answer("cy", "reject", lane.one, items=some)
+    assert [one.effect for one in lane.rulings] == [Effect.ALLOW, Effect.BLOCK]
