@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from agents.errors import Misconfigured
 from agents.events import SignalData, SignalStatus
 from agents.monitor.agent import strength
 from agents.monitor.compilation import Watched
+from agents.triage.words import dated
 from orchestration.signal_records import Signals
 from orchestration.watching import Findings, Turn, held
 
@@ -214,4 +214,4 @@ def when(ms: int) -> str:
     >>> when(1_772_442_843_120)
     '2026-03-02 09:14'
     """
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return dated(ms).strftime("%Y-%m-%d %H:%M")

@@ -82,14 +82,22 @@ def part_words(part: str) -> str:
     return ", ".join(said)
 
 
+def dated(ms: float) -> datetime:
+    """The moment, UTC; a producer's clock may say anything: the nearest that has a date.
+
+    >>> dated(1_772_442_843_120).year, dated(1e30).year, dated(-1e30).year
+    (2026, 9999, 1)
+    """
+    return datetime.fromtimestamp(min(max(ms, _YEARS[0]), _YEARS[1]) / 1000, UTC)
+
+
 def moment(ms: int) -> str:
     """A moment, to the minute.
 
     >>> moment(1772442843120)
     '2026-03-02 09:14 UTC'
     """
-    known = min(max(ms, _YEARS[0]), _YEARS[1])  # a producer's clock may say anything
-    return datetime.fromtimestamp(known / 1000, UTC).isoformat(" ", "minutes")[:16] + " UTC"
+    return dated(ms).isoformat(" ", "minutes")[:16] + " UTC"
 
 
 def span(ms: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from agents.events import SignalData
 from agents.monitor.agent import strength
 from agents.monitor.contract import Judgement
 from agents.monitor.explaining import Explanation
+from agents.triage.words import dated
 from orchestration import deployment, signals_topic
 from orchestration.settings import Settings
 
@@ -148,7 +148,7 @@ def _judged(judgements: tuple[Judgement, ...]) -> Table:
 
 
 def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return dated(ms).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _document(name: str, found: Explanation) -> dict[str, object]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import pass_context
@@ -17,7 +16,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from agents.events import SignalData
-from agents.triage.words import METRICS
+from agents.triage.words import METRICS, dated
 from agents.triage.words import SHARES as SHARE_METRICS
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -140,10 +139,10 @@ def duration(ms: float) -> str:
 def stamp(ms: float) -> str:
     """The absolute time, with its zone.
 
-    >>> stamp(1_772_442_843_120)
-    '2 Mar 2026, 09:14:03 UTC'
+    >>> stamp(1_772_442_843_120), stamp(10**18)
+    ('2 Mar 2026, 09:14:03 UTC', '31 Dec 9999, 23:59:59 UTC')
     """
-    at = datetime.fromtimestamp(ms / 1000, UTC)
+    at = dated(ms)
     return f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
 
 
@@ -153,7 +152,7 @@ def clock(ms: float, now_ms: float) -> str:
     >>> clock(1_772_442_843_120, 1_772_443_000_000), clock(1_772_442_843_120, 1_772_643_000_000)
     ('09:14 UTC', '2 Mar, 09:14 UTC')
     """
-    at, now = datetime.fromtimestamp(ms / 1000, UTC), datetime.fromtimestamp(now_ms / 1000, UTC)
+    at, now = dated(ms), dated(now_ms)
     if at.date() == now.date():
         return f"{at:%H:%M} UTC"
     year = "" if at.year == now.year else f" {at.year}"
@@ -346,7 +345,7 @@ def path(url: str) -> str:
 
 def iso(ms: float) -> str:
     """RFC 3339, for `datetime=`."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return dated(ms).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def rate(per_second: float) -> str:
