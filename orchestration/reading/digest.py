@@ -90,9 +90,11 @@ class Digest:
 
     @property
     def verdict(self) -> str:
-        """`a quiet week`, and what it lacked."""
+        """`a quiet week`, and what it lacked; one in which nothing came says that, and is not praised."""
         if not self.quiet:
             return "not a quiet week"
+        if not self.decisions:
+            return "a week without a decision"
         gaps = "with a gap" if len(self.gaps) == 1 else "with gaps"
         return f"a quiet week, but {gaps}" if self.gaps else "a quiet week"
 

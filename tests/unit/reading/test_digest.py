@@ -65,6 +65,12 @@ def test_a_quiet_week_is_short_and_says_so(database: Database) -> None:
     ]
 
 
+def test_a_week_in_which_nothing_came_is_not_called_a_quiet_one(database: Database) -> None:
+    hours(database, week(10, 0))
+    found = weekly(database, "credit", NOW)
+    assert (found.decisions, found.quiet, found.verdict) == (0, True, "a week without a decision")
+
+
 def test_silent_hours_are_a_gap_only_where_something_usually_comes(database: Database) -> None:
     this = week(10, 0)
     before = week(10, 7)
