@@ -66,7 +66,7 @@ def test_a_quiet_week_is_short_and_says_so(database: Database) -> None:
 
 
 def test_a_week_in_which_nothing_came_is_not_called_a_quiet_one(database: Database) -> None:
-    hours(database, week(10, 0))
+    hours(database, week(10, 14))
     found = weekly(database, "credit", NOW)
     assert (found.decisions, found.quiet, found.verdict) == (0, True, "a week without a decision")
 
